@@ -1,0 +1,78 @@
+"""What can go wrong, one class for each thing that a caller would do differently.
+
+Every message says "cannot …: why; what to do". The values in it are attributes as well, so that nobody parses text.
+Exit codes and HTTP statuses are mapped at the edge, never here.
+"""
+
+from __future__ import annotations
+
+
+class OutliveError(Exception):
+    """Root of all errors that outlive raises on purpose."""
+
+
+class InvalidRequest(OutliveError):
+    """You asked wrongly: a bad name, an impossible value, an order that the present state does not allow."""
+
+
+class IllegalTransition(OutliveError):
+    """The lifecycle has no such step: the log is not one that outlive wrote, or there is a bug in outlive."""
+
+    def __init__(self, *, state: str | None, event_type: str, detail: str = "") -> None:
+        self.state = state
+        self.event_type = event_type
+        extra = f" ({detail})" if detail else ""
+        super().__init__(f"cannot apply {event_type} to an agent in state {state or 'NEW'}{extra}: not in the lifecycle")
+
+
+class StoreUnavailable(OutliveError):
+    """The database cannot be reached, read or written now (locked, full, gone, no permission); nothing was lost."""
+
+
+class StoreDamaged(OutliveError):
+    """What is in the database is not what was written. `position` is the first bad one, where known."""
+
+    def __init__(self, message: str, *, position: int | None = None) -> None:
+        self.position = position
+        super().__init__(message)
+
+
+class SchemaMismatch(OutliveError):
+    """The database was made by another version. `is_newer`: by a newer one, so that only an upgrade of outlive helps."""
+
+    def __init__(self, message: str, *, found: str, wanted: str, is_newer: bool) -> None:
+        self.found = found
+        self.wanted = wanted
+        self.is_newer = is_newer
+        super().__init__(message)
+
+
+class VersionConflict(OutliveError):
+    """The stream has moved on since the caller looked; read it again and decide again."""
+
+    def __init__(self, *, stream: str, expected: int, actual: int) -> None:
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"cannot append to {stream}: expected version {expected}, found {actual}; read the stream and decide again"
+        )
+
+
+class EventIdConflict(OutliveError):
+    """An event with this id but other content is in the log already."""
+
+    def __init__(self, *, event_id: str) -> None:
+        self.event_id = event_id
+        super().__init__(f"cannot append event {event_id}: the log holds another event under this id; make a new id")
+
+
+class EpochFenced(OutliveError):
+    """Another coordinator has taken the home since: this one may neither append nor start anything."""
+
+    def __init__(self, *, epoch: int, current: int) -> None:
+        self.epoch = epoch
+        self.current = current
+        super().__init__(
+            f"cannot append with epoch {epoch}: a newer coordinator holds epoch {current}; close this one and open it again"
+        )

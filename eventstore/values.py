@@ -1,0 +1,117 @@
+"""The values that events are made of: specs, identities, exits. Times and units as in `eventstore/events.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, TypeVar, dataclass_transform
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def record(cls: type[_T]) -> type[_T]:
+    """Make `cls` a frozen, slotted, keyword-only dataclass that the codec reads strictly, refusing extra fields."""
+    cls.__pydantic_config__ = {"strict": True, "extra": "forbid"}  # type: ignore[attr-defined]
+    return dataclass(frozen=True, slots=True, kw_only=True)(cls)
+
+
+class Health(StrEnum):
+    """What the last samples or probes say about an agent; `unknown` until something looked."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+@record
+class RestartRule:
+    """When an ended attempt is followed by another, and how long to wait before it.
+
+    The k-th restart in a row waits `backoff_seconds * 2 ** (k - 1)`, at most `backoff_limit_seconds`; an attempt that
+    ran for `reset_after_seconds` starts the count anew.
+    """
+
+    mode: Literal["never", "on-failure", "always"] = "never"
+    max_restarts: int | None = None
+    backoff_seconds: float = 1.0
+    backoff_limit_seconds: float = 60.0
+    reset_after_seconds: float = 60.0
+
+
+@record
+class RecordedSpec:
+    """What was asked for, as the log keeps it: names of environment variables, never their values."""
+
+    command: tuple[str, ...]
+    cwd: str | None
+    env_names: tuple[str, ...]
+    inherit_env: bool
+    user: str | None
+    umask: int | None
+    until: Literal["main", "tree"]
+    start_window_seconds: float
+    stop_grace_seconds: tuple[float, float, float]
+    success_codes: tuple[int, ...]
+    restart: RestartRule
+    labels: Mapping[str, str]
+
+
+@record
+class ProcessRecord:
+    """Who the process is, beyond its pid, and who its shim is.
+
+    `start_ticks` is raw, in clock ticks since boot (`/proc/PID/stat` field 22); `pidfd_inode` identifies a process
+    uniquely on kernels with pidfs (Linux 6.9) and is null elsewhere. pid and start ticks alone are not unique.
+    """
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    pid_namespace: int
+    pidfd_inode: int | None
+    shim_pid: int
+    shim_start_ticks: int
+    shim_pidfd_inode: int | None
+    cgroup: str | None
+
+
+@record
+class ExitedWithCode:
+    """The process called exit; somebody saw it."""
+
+    kind: Literal["code"] = "code"
+    code: int
+
+
+@record
+class ExitedBySignal:
+    """A signal ended the process; somebody saw it. Exit code 137 is not this."""
+
+    kind: Literal["signal"] = "signal"
+    signal: int
+    core_dumped: bool
+
+
+@record
+class ExitUnknown:
+    """Nobody saw the end. It happened after `not_before_at` and before `not_after_at`, where those are known."""
+
+    kind: Literal["unknown"] = "unknown"
+    reason: str
+    not_before_at: int | None
+    not_after_at: int | None
+
+
+Exit = ExitedWithCode | ExitedBySignal | ExitUnknown
+
+
+@record
+class ResourceUse:
+    """What the kernel counted for the main process and its waited-for children, at its end."""
+
+    user_seconds: float
+    system_seconds: float
+    max_memory_bytes: int
