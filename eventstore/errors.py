@@ -22,7 +22,9 @@ class IllegalTransition(OutliveError):
         self.state = state
         self.event_type = event_type
         extra = f" ({detail})" if detail else ""
-        super().__init__(f"cannot apply {event_type} to an agent in state {state or 'NEW'}{extra}: not in the lifecycle")
+        super().__init__(
+            f"cannot apply {event_type} to an agent in state {state or 'NEW'}{extra}: not in the lifecycle"
+        )
 
 
 class StoreUnavailable(OutliveError):
@@ -64,7 +66,9 @@ class EventIdConflict(OutliveError):
 
     def __init__(self, *, event_id: str) -> None:
         self.event_id = event_id
-        super().__init__(f"cannot append event {event_id}: the log holds another event under this id; make a new id")
+        super().__init__(
+            f"cannot append event {event_id}: the log holds another event under this id; make a new id"
+        )
 
 
 class EpochFenced(OutliveError):

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse, record
 
+
 @record
 class AgentSpawning:
     """Intent, committed before the fork. `directory` is relative to the home; `boot_id` is the host's at that time."""

@@ -14,30 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from enum import StrEnum
 from typing import Literal, assert_never
 
 from eventstore import events as ev
 from eventstore.errors import IllegalTransition
-from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, record
+from eventstore.state import AgentState, Ended, Failure, Live, Phase, Requested, State, Stop, Waiting
+from eventstore.values import Health
 
-
-class State(StrEnum):
-    """Where an agent is, as people read it."""
-
-    SPAWNING = "SPAWNING"
-    RUNNING = "RUNNING"
-    STOPPING = "STOPPING"
-    EXITED = "EXITED"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    KILLED = "KILLED"
-    LOST = "LOST"
-    BACKOFF = "BACKOFF"
-
-
-OUTCOMES = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.KILLED, State.LOST})
 
 _S = State
 _AFTER_THE_END = {"SPAWNING": _S.SPAWNING, "RESTART_SCHEDULED": _S.BACKOFF}
@@ -87,102 +70,6 @@ TRANSITIONS: Mapping[State | None, Mapping[str, State]] = {
 }
 
 
-@record
-class Stop:
-    """A stop under way. `stage` 0: asked for, nothing sent; 1, 2: SIGTERM sent; 3: SIGKILL sent; 4: timed out."""
-
-    requested_at: int
-    cause: Literal["user", "restart", "limit", "health", "shutdown"]
-    reason: str | None
-    forced: bool
-    grace_seconds: tuple[float, float, float]
-    stage: Literal[0, 1, 2, 3, 4] = 0
-    deadline_at: int | None = None
-    is_kill_sent: bool = False
-
-
-@record
-class Failure:
-    """Why an attempt counts as failed; fields as in `eventstore.events.AgentFailed`."""
-
-    cause: str
-    message: str
-    phase: str | None
-    errno: int | None
-
-
-@record
-class Requested:
-    """The intent is recorded; whether a process exists is for the attempt's directory to say."""
-
-    kind: Literal["requested"] = "requested"
-
-
-@record
-class Live:
-    """A process is there: starting (`running_at` null), running, or (`stop` set) stopping."""
-
-    kind: Literal["live"] = "live"
-    process: ProcessRecord
-    started_at: int
-    running_at: int | None = None
-    stop: Stop | None = None
-
-
-@record
-class Ended:
-    """The attempt's process is over, and, once judged, with which outcome. No process and no exit: it never started."""
-
-    kind: Literal["ended"] = "ended"
-    process: ProcessRecord | None
-    started_at: int | None
-    running_at: int | None
-    stop: Stop | None
-    exit: Exit | None
-    is_tree_complete: bool
-    ended_at: int
-    outcome: State | None = None
-    failure: Failure | None = None
-
-
-@record
-class Waiting:
-    """Backing off until `due_at`, after `last`."""
-
-    kind: Literal["waiting"] = "waiting"
-    next_attempt: int
-    due_at: int
-    last: Ended
-
-
-Phase = Requested | Live | Ended | Waiting
-
-
-@record
-class AgentState:
-    """What the log says about one agent. `version` is the number of its events, all of them folded in."""
-
-    name: str
-    spec: RecordedSpec
-    spec_digest: str
-    state: State
-    since_at: int
-    version: int
-    attempt: int
-    directory: str
-    boot_id: str
-    spawned_at: int
-    requested_at: int
-    health: Health
-    restarts_used: int
-    phase: Phase
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing of it runs and, without a new order, nothing will."""
-        return self.state in OUTCOMES
-
-
 def fold(history: Iterable[tuple[ev.AgentEvent, int]]) -> AgentState | None:
     """The state after (event, occurred_at) pairs in order; None for no events. Raises `IllegalTransition`."""
     state: AgentState | None = None
@@ -201,7 +88,9 @@ def evolve(state: AgentState | None, event: ev.AgentEvent, at: int) -> AgentStat
         return _spawned(state, event, at)
     assert state is not None  # the table gives None nothing but SPAWNING
     if event.attempt != state.attempt:
-        raise IllegalTransition(state=name, event_type=event.TYPE, detail=f"attempt {event.attempt} is not current")
+        raise IllegalTransition(
+            state=name, event_type=event.TYPE, detail=f"attempt {event.attempt} is not current"
+        )
     changed = replace(
         state,
         state=target,
@@ -219,7 +108,9 @@ def evolve(state: AgentState | None, event: ev.AgentEvent, at: int) -> AgentStat
 def _spawned(state: AgentState | None, event: ev.AgentSpawning, at: int) -> AgentState:
     if event.attempt != (1 if state is None else state.attempt + 1):
         raise IllegalTransition(
-            state=None if state is None else state.state, event_type=event.TYPE, detail=f"attempt {event.attempt}"
+            state=None if state is None else state.state,
+            event_type=event.TYPE,
+            detail=f"attempt {event.attempt}",
         )
     return AgentState(
         name=event.name,
@@ -276,7 +167,9 @@ def _next_phase(phase: Phase, event: ev.AgentEvent, at: int, target: State) -> P
 def _live(phase: Phase, event: ev.AgentEvent) -> Live:
     if isinstance(phase, Live):
         return phase
-    raise IllegalTransition(state=phase.kind, event_type=event.TYPE, detail="no process was recorded as started")
+    raise IllegalTransition(
+        state=phase.kind, event_type=event.TYPE, detail="no process was recorded as started"
+    )
 
 
 def _ended(phase: Phase, at: int) -> Ended:
@@ -286,18 +179,21 @@ def _ended(phase: Phase, at: int) -> Ended:
         case Waiting():
             return phase.last
         case Requested():
-            process, started_at, running_at = None, None, None
+            return Ended(
+                process=None,
+                started_at=None,
+                running_at=None,
+                stop=None,
+                exit=None,
+                is_tree_complete=True,
+                ended_at=at,
+            )
         case Live():
-            process, started_at, running_at = phase.process, phase.started_at, phase.running_at
-    return Ended(
-        process=process,
-        started_at=started_at,
-        running_at=running_at,
-        stop=None,
-        exit=None,
-        is_tree_complete=True,
-        ended_at=at,
-    )
+            raise IllegalTransition(
+                state=phase.kind, event_type="an outcome", detail="its process was not reaped"
+            )
+        case _:
+            assert_never(phase)
 
 
 def _with_stop(live: Live, event: ev.StopRequested, at: int) -> Live:
@@ -316,7 +212,9 @@ def _with_stop(live: Live, event: ev.StopRequested, at: int) -> Live:
 
 def _stage(live: Live, stage: Literal[1, 2, 3, 4], deadline_at: int | None) -> Live:
     if live.stop is None:
-        raise IllegalTransition(state=State.RUNNING, event_type="a stop stage", detail="no stop was requested")
+        raise IllegalTransition(
+            state=State.RUNNING, event_type="a stop stage", detail="no stop was requested"
+        )
     sent = live.stop.is_kill_sent or stage == 3
     return replace(live, stop=replace(live.stop, stage=stage, deadline_at=deadline_at, is_kill_sent=sent))
 
