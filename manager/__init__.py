@@ -1,0 +1,1 @@
+"""What should happen to agents, and the faces shown to people."""

@@ -1,0 +1,280 @@
+"""What follows from an order or an observation: `decide(state, command, now)` gives the events to append.
+
+Pure: no clock, no ids, no input or output. Impossible orders raise `InvalidRequest` and give no event. An observation
+that says nothing new gives an empty list, so that observing twice, or after a crash once more, changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from eventstore import events as ev
+from eventstore.errors import InvalidRequest
+from eventstore.lifecycle import evolve
+from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
+from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown
+from manager import commands as do
+from manager.restart import GiveUp, after
+
+MICROSECONDS = 1_000_000
+SIGKILL = 9
+
+
+def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.AgentEvent]:
+    """The events that `command` leads to at `now` (microseconds since the epoch), possibly none.
+
+    Raises `InvalidRequest` for an order that the present state does not allow.
+    """
+    if isinstance(command, do.Spawn):
+        return _spawn(state, command)
+    if state is None:
+        raise InvalidRequest("cannot act on an agent that was never started: its log is empty; start it first")
+    match command:
+        case do.ConfirmStarted():
+            return _confirm_started(state, command)
+        case do.ReportFailedStart():
+            return _failed_start(state, command)
+        case do.PassStartWindow():
+            return _pass_start_window(state)
+        case do.RequestStop():
+            return _request_stop(state, command, now)
+        case do.AdvanceStop():
+            return _advance_stop(state, command, now)
+        case do.SendSignal():
+            return _send_signal(state, command)
+        case do.ObserveExit():
+            return _observe_exit(state, command, now)
+        case do.Reattach():
+            return _reattach(state, command)
+        case do.DeclareLost():
+            if not isinstance(state.phase, Requested):
+                return []
+            return [ev.AgentLost(attempt=state.attempt, reason=command.reason)]
+        case do.Restart():
+            return _restart(state, command, now)
+        case do.CancelBackoff():
+            if not isinstance(state.phase, Waiting):
+                return []
+            return [ev.AgentCancelled(attempt=state.attempt)]
+        case _:
+            assert_never(command)
+
+
+def _spawn(state: AgentState | None, command: do.Spawn) -> list[ev.AgentEvent]:
+    if state is not None and not isinstance(state.phase, Waiting) and not state.is_final:
+        raise InvalidRequest(f"cannot start {state.name}: attempt {state.attempt} is {state.state}; stop it first")
+    return [
+        ev.AgentSpawning(
+            attempt=1 if state is None else state.attempt + 1,
+            name=command.name,
+            spec=command.spec,
+            spec_digest=command.spec_digest,
+            directory=command.directory,
+            boot_id=command.boot_id,
+        )
+    ]
+
+
+def _confirm_started(state: AgentState, command: do.ConfirmStarted) -> list[ev.AgentEvent]:
+    if not isinstance(state.phase, Requested):
+        return []
+    return [ev.AgentStarted(attempt=state.attempt, process=command.process)]
+
+
+def _failed_start(state: AgentState, command: do.ReportFailedStart) -> list[ev.AgentEvent]:
+    if not isinstance(state.phase, Requested):
+        return []
+    # Not restarted by policy: what keeps a program from being executed (no such file, no permission) stays so.
+    return [
+        ev.AgentFailed(
+            attempt=state.attempt,
+            cause="failed start",
+            message=command.message,
+            phase=command.phase,
+            errno=command.errno,
+            last_output=(),
+        )
+    ]
+
+
+def _pass_start_window(state: AgentState) -> list[ev.AgentEvent]:
+    if state.state is not State.SPAWNING or not isinstance(state.phase, Live):
+        return []
+    window = state.spec.start_window_seconds
+    return [ev.AgentRunning(attempt=state.attempt, evidence=f"alive {window:g} s after its start")]
+
+
+def _request_stop(state: AgentState, command: do.RequestStop, now: int) -> list[ev.AgentEvent]:
+    if isinstance(state.phase, Waiting):
+        return [ev.AgentCancelled(attempt=state.attempt)]
+    if isinstance(state.phase, Ended):
+        return []
+    if isinstance(state.phase, Requested):
+        raise InvalidRequest(f"cannot stop {state.name} yet: its process is not known; ask again in a moment")
+    grace = command.grace_seconds or state.spec.stop_grace_seconds
+    stop = state.phase.stop
+    if stop is not None and stop.stage > 0 and not (command.forced and (stop.stage == 4 or not stop.is_kill_sent)):
+        return []  # under way already; only a kill can make it faster, and only a timed-out one is sent again
+    request = ev.StopRequested(
+        attempt=state.attempt,
+        cause=command.cause,
+        reason=command.reason,
+        forced=command.forced,
+        grace_seconds=grace,
+    )
+    if command.forced:
+        first: ev.AgentEvent = ev.SigkillSent(attempt=state.attempt, deadline_at=_later(now, grace[2]))
+    else:
+        first = ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=_later(now, grace[0]))
+    return [request, first]
+
+
+def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[ev.AgentEvent]:
+    if not isinstance(state.phase, Live) or state.phase.stop is None:
+        return []
+    stop = state.phase.stop
+    if stop.deadline_at is not None and now < stop.deadline_at:
+        return []
+    if stop.stage == 0:
+        return [ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=_later(now, stop.grace_seconds[0]))]
+    if stop.stage == 1:
+        return [ev.SigtermSent(attempt=state.attempt, stage=2, deadline_at=_later(now, stop.grace_seconds[1]))]
+    if stop.stage == 2:
+        return [ev.SigkillSent(attempt=state.attempt, deadline_at=_later(now, stop.grace_seconds[2]))]
+    if stop.stage == 3:
+        return [ev.StopTimedOut(attempt=state.attempt, detail=command.detail)]
+    return []
+
+
+def _send_signal(state: AgentState, command: do.SendSignal) -> list[ev.AgentEvent]:
+    if not isinstance(state.phase, Live):
+        raise InvalidRequest(f"cannot signal {state.name}: it is {state.state}, no process of it is known to run")
+    return [ev.SignalSent(attempt=state.attempt, signal=command.signal, reason=command.reason)]
+
+
+def _reattach(state: AgentState, command: do.Reattach) -> list[ev.AgentEvent]:
+    if not isinstance(state.phase, Live):
+        return []
+    return [
+        ev.AgentReattached(
+            attempt=state.attempt,
+            via=command.via,
+            evidence=command.evidence,
+            unwatched_seconds=command.unwatched_seconds,
+        )
+    ]
+
+
+def _observe_exit(state: AgentState, command: do.ObserveExit, now: int) -> list[ev.AgentEvent]:
+    events: list[ev.AgentEvent] = []
+    after_all = state
+    if isinstance(state.phase, Live):
+        if _outlived_its_start_window(state.phase, state.spec.start_window_seconds, command.ended_at):
+            # It ran on while nobody watched; the exit record says so.
+            events.append(ev.AgentRunning(attempt=state.attempt, evidence="its exit came after the start window"))
+        events.append(_reaped(state.attempt, command))
+        for event in events:
+            after_all = evolve(after_all, event, now)
+    if not isinstance(after_all.phase, Ended) or after_all.phase.outcome is not None:
+        return []
+    verdict = judge(after_all, after_all.phase, command.last_output)
+    after_all = evolve(after_all, verdict, now)
+    return [*events, verdict, *_what_follows(after_all, now)]
+
+
+def _outlived_its_start_window(live: Live, window_seconds: float, ended_at: int | None) -> bool:
+    if live.running_at is not None or live.stop is not None or ended_at is None:
+        return False
+    return ended_at - live.started_at >= window_seconds * MICROSECONDS
+
+
+def _reaped(attempt: int, command: do.ObserveExit) -> ev.ZombieReaped:
+    return ev.ZombieReaped(
+        attempt=attempt,
+        exit=command.exit,
+        ended_at=command.ended_at,
+        reaped_by=command.reaped_by,
+        source=command.source,
+        is_recovered=command.is_recovered,
+        is_tree_complete=command.is_tree_complete,
+        leftovers=command.leftovers,
+        oom_killed=command.oom_killed,
+        resources=command.resources,
+    )
+
+
+def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) -> ev.AgentEvent:
+    """The outcome of an attempt whose exit is recorded; the rules are the table in `docs/events.md`."""
+    attempt, exit_, stop = state.attempt, ended.exit, ended.stop
+    if exit_ is None:
+        raise InvalidRequest(f"cannot judge attempt {attempt} of {state.name}: its exit is not recorded")
+    if isinstance(exit_, ExitUnknown):
+        return ev.AgentLost(attempt=attempt, reason=exit_.reason)
+    if stop is not None and stop.cause in ("limit", "health"):
+        return _failed(attempt, stop.cause, stop.reason or f"stopped by its {stop.cause} policy", last_output)
+    if stop is not None:
+        by_kill = isinstance(exit_, ExitedBySignal) and exit_.signal == SIGKILL
+        if stop.is_kill_sent and (by_kill or state.spec.until == "tree"):
+            return ev.AgentKilled(attempt=attempt)
+        return ev.AgentCancelled(attempt=attempt)
+    if isinstance(exit_, ExitedWithCode) and exit_.code in state.spec.success_codes:
+        return ev.AgentCompleted(attempt=attempt)
+    how = f"signal {exit_.signal}" if isinstance(exit_, ExitedBySignal) else f"exit code {exit_.code}"
+    if ended.running_at is None:
+        window = state.spec.start_window_seconds
+        return _failed(attempt, "failed start", f"ended with {how} inside its start window of {window:g} s", last_output)
+    return _failed(attempt, "signal" if isinstance(exit_, ExitedBySignal) else "exit", f"ended with {how}", last_output)
+
+
+def _failed(attempt: int, cause: str, message: str, last_output: tuple[str, ...]) -> ev.AgentFailed:
+    return ev.AgentFailed(
+        attempt=attempt,
+        cause=cause,  # type: ignore[arg-type]  # the callers pass literals
+        message=message,
+        phase=None,
+        errno=None,
+        last_output=last_output,
+    )
+
+
+def _what_follows(state: AgentState, now: int) -> list[ev.AgentEvent]:
+    ended = state.phase
+    if not isinstance(ended, Ended) or ended.outcome is None:
+        return []
+    if ended.stop is not None and ended.stop.cause == "restart":
+        return [_scheduled(state, now, 0.0, state.restarts_used, ended.stop.reason or "restart requested")]
+    ran = 0.0 if ended.started_at is None else max(0, ended.ended_at - ended.started_at) / MICROSECONDS
+    if ended.stop is not None and ended.stop.cause in ("user", "shutdown"):
+        return []  # somebody wanted it gone, whatever it took
+    match after(state.spec.restart, ended.outcome, used=state.restarts_used, ran_seconds=ran):
+        case None:
+            return []
+        case GiveUp(used=used):
+            if ended.outcome is State.COMPLETED:
+                return []
+            return [ev.RestartGivenUp(attempt=state.attempt, used=used, reason=f"{used} restarts are used up")]
+        case step:
+            return [_scheduled(state, now, step.delay_seconds, step.used, f"policy after {ended.outcome}")]
+
+
+def _scheduled(state: AgentState, now: int, delay: float, used: int, reason: str) -> ev.RestartScheduled:
+    return ev.RestartScheduled(
+        attempt=state.attempt,
+        next_attempt=state.attempt + 1,
+        delay_seconds=delay,
+        due_at=_later(now, delay),
+        used=used,
+        reason=reason,
+    )
+
+
+def _restart(state: AgentState, command: do.Restart, now: int) -> list[ev.AgentEvent]:
+    if isinstance(state.phase, Waiting):
+        return []
+    if isinstance(state.phase, Ended) and state.phase.outcome is not None:
+        return [_scheduled(state, now, 0.0, 0, command.reason or "restart requested")]
+    raise InvalidRequest(f"cannot restart {state.name}: it is {state.state}; stop it first")
+
+
+def _later(now: int, seconds: float) -> int:
+    return now + round(seconds * MICROSECONDS)

@@ -1,0 +1,195 @@
+"""Believed and observed: what a new coordinator concludes about one agent, as commands for the usual door.
+
+The log says what was believed when the last coordinator ended; the attempt's directory, the shim's lock and the proved
+identity of the process say what is so. `conclude` compares them and does nothing itself. Asked again after its commands
+were carried out (or after a crash in between) it comes to the same end.
+
+    believed                 observed                                   concluded
+    SPAWNING, no process     no directory (claimed now)                 failed start: never launched
+                             shim at work, nothing executed yet         wait for its report
+                             executed (exec record)                     started, then as for a process
+                             shim gone before the gate opened           failed start: the program never ran
+                             exec failed                                failed start, with its errno
+                             host restarted                             lost, unless an exit record is there
+    process known            exit record                                exit as recorded
+                             shim holds its lock                        re-attach through the shim
+                             shim gone, process proved the SAME         re-attach to the process alone
+                             shim gone, process gone                    exit unknown: shim lost
+                             shim gone, cannot be proved                keep watching; never signalled
+                             other boot id                              exit unknown: host restarted
+    EXITED, not judged       -                                          judge it
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from eventstore.state import AgentState, Ended, Live, Requested, Waiting
+from eventstore.values import Exit, ExitUnknown, ProcessRecord, ResourceUse
+from manager import commands as do
+
+Presence = Literal["same", "gone", "unproved"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitRecord:
+    """The shim's exit record, read and checked. `is_damaged` with `exit` null: it is there but cannot be trusted."""
+
+    exit: Exit | None
+    ended_at: int | None = None
+    leftovers: tuple[int, ...] | None = None
+    is_tree_complete: bool = True
+    oom_killed: bool | None = None
+    resources: ResourceUse | None = None
+    is_damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedExec:
+    """The shim's word that no program was executed."""
+
+    phase: str
+    errno: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What the disk and the kernel say about an attempt.
+
+    `directory`: "claimed" means that the recovery made it itself just now, so that a late request starts nothing.
+    `process`: whether the recorded main process is there. `has_executed`: null when nobody can say.
+    """
+
+    is_same_boot: bool
+    directory: Literal["present", "claimed"]
+    is_shim_alive: bool
+    identity: ProcessRecord | None
+    is_identity_damaged: bool
+    has_executed: bool | None
+    failed_exec: FailedExec | None
+    exit: ExitRecord | None
+    process: Presence
+    evidence: str
+    last_output: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """Commands to send, in order; whether to watch the agent afterwards; how it counts in the report."""
+
+    commands: tuple[do.Command, ...]
+    watch: bool
+    counts_as: Literal["reattached", "ended", "lost", "never started", "pending", "waiting"]
+
+
+def conclude(believed: AgentState, observed: Observed | None, *, unwatched_seconds: float) -> Conclusion:
+    """What follows for an agent that has not ended. `observed` is null only where there is nothing to look at."""
+    match believed.phase:
+        case Waiting():
+            return Conclusion(commands=(), watch=True, counts_as="waiting")
+        case Ended():
+            return Conclusion(commands=(_judge_again(believed.phase),), watch=False, counts_as="ended")
+        case Requested():
+            assert observed is not None
+            return _requested(observed, unwatched_seconds)
+        case Live():
+            assert observed is not None
+            return _live(believed.phase, observed, unwatched_seconds)
+        case _:
+            assert_never(believed.phase)
+
+
+def _judge_again(ended: Ended) -> do.Command:
+    assert ended.exit is not None
+    return do.ObserveExit(exit=ended.exit, ended_at=ended.ended_at, reaped_by="nobody", source="none", is_recovered=True)
+
+
+def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
+    started = () if observed.identity is None else (do.ConfirmStarted(process=observed.identity),)
+    if observed.directory == "claimed":
+        if observed.is_same_boot:
+            return _never("launch", None, "the coordinator ended before the attempt was launched")
+        return _lost("the host was restarted before the start was confirmed; its directory is gone")
+    if observed.failed_exec is not None:
+        failed = observed.failed_exec
+        return _never(failed.phase, failed.errno, failed.message)
+    if observed.exit is not None and observed.exit.exit is not None and started:
+        return Conclusion(commands=(*started, _exit(observed, observed.exit)), watch=False, counts_as="ended")
+    if not observed.is_same_boot:
+        return _lost("the host was restarted before the start was confirmed")
+    if observed.is_shim_alive:
+        if observed.has_executed and started:
+            return _attach((*started,), "shim", observed, unwatched_seconds)
+        return Conclusion(commands=(), watch=True, counts_as="pending")
+    if observed.identity is None and not observed.is_identity_damaged:
+        return _never("shim", None, "the shim ended before the gate was opened: the program never ran")
+    if observed.process == "same" and started:
+        if observed.has_executed:
+            return _attach((*started,), "process", observed, unwatched_seconds)
+        return Conclusion(commands=(), watch=True, counts_as="pending")
+    return _lost("the shim was lost during the start; whether the program ran is unknown")
+
+
+def _live(live: Live, observed: Observed, unwatched_seconds: float) -> Conclusion:
+    if observed.exit is not None and observed.exit.exit is not None:
+        return Conclusion(commands=(_exit(observed, observed.exit),), watch=False, counts_as="ended")
+    if not observed.is_same_boot:
+        return _unknown(live, "host rebooted", observed)
+    if observed.exit is not None and observed.exit.is_damaged and not observed.is_shim_alive:
+        return _unknown(live, "the exit record is damaged", observed)
+    if observed.is_shim_alive:
+        return _attach((), "shim", observed, unwatched_seconds)
+    if observed.process == "same":
+        return _attach((), "process", observed, unwatched_seconds)
+    if observed.process == "unproved":
+        # No proof that it is the same process, none that it is another: neither signalled nor declared dead.
+        return Conclusion(commands=(), watch=True, counts_as="pending")
+    return _unknown(live, "shim lost: nobody saw the exit", observed)
+
+
+def _attach(
+    first: tuple[do.Command, ...], via: Literal["shim", "process"], observed: Observed, unwatched: float
+) -> Conclusion:
+    again = do.Reattach(via=via, evidence=observed.evidence, unwatched_seconds=unwatched)
+    return Conclusion(commands=(*first, again), watch=True, counts_as="reattached")
+
+
+def _exit(observed: Observed, record: ExitRecord) -> do.ObserveExit:
+    assert record.exit is not None
+    return do.ObserveExit(
+        exit=record.exit,
+        ended_at=record.ended_at,
+        reaped_by="shim",
+        source="shim record",
+        is_recovered=True,
+        is_tree_complete=record.is_tree_complete,
+        leftovers=record.leftovers,
+        oom_killed=record.oom_killed,
+        resources=record.resources,
+        last_output=observed.last_output,
+    )
+
+
+def _unknown(live: Live, reason: str, observed: Observed) -> Conclusion:
+    exit_ = ExitUnknown(reason=reason, not_before_at=live.started_at, not_after_at=None)
+    command = do.ObserveExit(
+        exit=exit_,
+        ended_at=None,
+        reaped_by="nobody",
+        source="none",
+        is_recovered=True,
+        is_tree_complete=False,
+        last_output=observed.last_output,
+    )
+    return Conclusion(commands=(command,), watch=False, counts_as="lost")
+
+
+def _never(phase: str, errno: int | None, message: str) -> Conclusion:
+    failed = do.ReportFailedStart(phase=phase, errno=errno, message=message)
+    return Conclusion(commands=(failed,), watch=False, counts_as="never started")
+
+
+def _lost(reason: str) -> Conclusion:
+    return Conclusion(commands=(do.DeclareLost(reason=reason),), watch=False, counts_as="lost")
