@@ -1,0 +1,93 @@
+# `make demo` and `make test` do all their own set-up: Python 3.11+ and make are enough.
+# PYTHON=/path/to/python chooses the interpreter, VENV=DIR the place of the environment,
+# PYTEST_ARGS='-k name' what `make test` runs.
+
+VENV ?= .venv
+PYTHON ?=
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check -qq
+INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.installed-bench
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check docs bench lock wheel clean
+
+help:
+	@echo 'make demo    agents survive the kill of their coordinator, shown on real processes'
+	@echo 'make test    format, lint, types, documents, then every test'
+	@echo 'make check   the first half of that, without the tests'
+	@echo 'make docs    write the generated documents'
+	@echo 'make bench   outlive beside other process managers'
+	@echo 'make wheel   dist/*.whl and the source archive'
+	@echo 'make lock    write requirements.lock anew'
+	@echo 'make clean   remove what the others made'
+
+setup: $(INSTALLED)
+
+demo: $(INSTALLED)
+	@$(RUN) -I -m manager.demo
+
+test: check
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+check: $(INSTALLED)
+	@$(RUN) -m ruff format --check --quiet . || { echo 'not formatted: run $(RUN) -m ruff format .' >&2; exit 1; }
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m mypy --strict
+	@$(RUN) docs/generate.py --check
+
+docs: $(INSTALLED)
+	@$(RUN) docs/generate.py
+
+bench: $(BENCH_INSTALLED)
+	@$(RUN) -m benchmarks.peers
+
+wheel: $(INSTALLED)
+	@$(RUN) -m build --no-isolation --outdir dist .
+
+# No registry address, path or option of the machine that writes it may stay in the lock.
+lock: $(RUN)
+	@$(PIP) install 'pip-tools>=7.6,<8'
+	@echo '# Every package that outlive, its tests and its linters need, with hashes. Written by `make lock`.' \
+	    > requirements.lock.new
+	@$(RUN) -m piptools compile --quiet --upgrade --extra dev --generate-hashes --strip-extras --allow-unsafe \
+	    --no-header --no-annotate --no-emit-options --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --output-file - pyproject.toml >> requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis requirements.lock.new
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): $(RUN) pyproject.toml requirements.lock
+	@echo 'installing into $(VENV) …'
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	@$(PIP) install 'supervisor>=4.3,<5'
+	@touch $@
+
+# A `python3` may be older than it should be, a shim that runs nothing, or lack venv (Debian): try each.
+$(RUN):
+	@set -eu; without_venv=; \
+	for candidate in $(if $(PYTHON),'$(PYTHON)',python3.13 python3.12 python3.11 python3 python); do \
+	    "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    if ! "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then \
+	        without_venv=$${without_venv:-$$candidate}; continue; \
+	    fi; \
+	    "$$candidate" -m venv '$(VENV)'; exit 0; \
+	done; \
+	if [ -n "$$without_venv" ]; then \
+	    version=$$("$$without_venv" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    echo "cannot create $(VENV): $$without_venv has no venv module;" \
+	        "on Debian and Ubuntu: apt-get install python$$version-venv" >&2; \
+	else \
+	    echo 'cannot create $(VENV): $(if $(PYTHON),$(PYTHON) is not,found no) Python 3.11 or newer;' \
+	        'install one, or name it: make PYTHON=/path/to/python' >&2; \
+	fi; exit 1
