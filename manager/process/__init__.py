@@ -1,0 +1,1 @@
+"""The operating system: launching agents, recognising them again, signalling them."""

@@ -1,0 +1,194 @@
+"""The directory of one attempt: the hand-off between a shim and whoever comes after it.
+
+Files: ``spec.json``, ``lock``, ``identity.json``, ``exec.json``, ``main.json`` (only until=tree),
+``exit.json``, ``sweep.json``, ``stdout.log``, ``stderr.log``. A record is one line,
+``{"body":{…},"crc32":"8 hex"}``, in one canonical encoding, so that any changed, missing or added byte
+is noticed: reading encodes the body again and compares every byte.
+
+While a shim lives it holds `lock` and its agent's main process is not reaped, except in until=tree once
+``main.json`` exists. So a held lock and no ``main.json`` prove that the main process's PID was not reused.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import stat
+from binascii import crc32
+from typing import Any, NamedTuple
+
+from eventstore.crashpoints import crash_point
+
+CLAIMED = "claimed"  # written under the lock by recovery: the shim that finds it starts nothing
+MAX_RECORD_BYTES = 8 * 1024 * 1024  # twice the largest request; a larger file is not ours
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Missing(NamedTuple):
+    """The record does not exist (yet)."""
+
+    path: str
+
+
+class Damaged(NamedTuple):
+    """The record exists and cannot be trusted: what it would have said is unknown."""
+
+    path: str
+    reason: str
+
+
+Record = dict[str, Any] | Missing | Damaged
+
+
+class AttemptFiles(NamedTuple):
+    """What an attempt's directory holds; `exists` is False when the directory was never made."""
+
+    exists: bool
+    spec: Record
+    identity: Record
+    exec: Record
+    main: Record
+    exit: Record
+    sweep: Record
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    """The one line that stands for `body`. Raises ValueError for NaN and infinities."""
+    content = _canonical(body)
+    return b'{"body":%b,"crc32":"%08x"}\n' % (content, crc32(content))
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The body of a record's line. Raises ValueError when a single bit is not as `encode` wrote it."""
+    try:
+        document = json.loads(line)
+        body = document["body"]
+        intact = isinstance(body, dict) and encode(body) == line
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise ValueError(f"cannot read the record: {error}; treat what it says as unknown") from error
+    if not intact:
+        raise ValueError("cannot read the record: its checksum differs; treat what it says as unknown")
+    return dict(body)
+
+
+def write_record(directory: int, name: str, line: bytes, *, durable: bool) -> None:
+    """Put a record in place whole or not at all; `directory` is a descriptor, `line` comes from `encode`.
+
+    `durable` also survives power loss. It is for exits only: a spec, an identity and an exec report matter while
+    the process lives, and after a power loss the boot id differs. Raises OSError with nothing in place.
+    """
+    temporary = name + ".tmp"
+    try:
+        descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
+    except FileExistsError:  # left over by a write that failed; a new inode, since fsync forgets old errors
+        os.unlink(temporary, dir_fd=directory)
+        descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
+    try:
+        written = 0
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+        if durable:
+            os.fsync(descriptor)
+            crash_point("shim.exit_written_not_renamed")
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    if durable:
+        os.fsync(directory)
+
+
+def read_attempt(path: str) -> AttemptFiles:
+    """Everything that an attempt's directory says. Raises OSError when we, not the files, are at fault (EMFILE)."""
+    names = ("spec", "identity", "exec", "main", "exit", "sweep")
+    exists = os.path.isdir(path)
+    return AttemptFiles(exists, *(read_record(f"{path}/{name}.json") for name in names))
+
+
+def read_record(path: str) -> Record:
+    """The body of one record, or why there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return Missing(path)
+    except OSError as error:
+        return _unreadable(path, error)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return Damaged(path, "not a regular file")
+        line = b""
+        while len(line) <= MAX_RECORD_BYTES and (piece := os.read(descriptor, 1 << 20)):
+            line += piece
+    except OSError as error:
+        return _unreadable(path, error)
+    finally:
+        os.close(descriptor)
+    if len(line) > MAX_RECORD_BYTES:
+        return Damaged(path, f"larger than {MAX_RECORD_BYTES} bytes")
+    try:
+        return decode(line)
+    except ValueError as error:
+        return Damaged(path, str(error))
+
+
+def claim(path: str) -> bool:
+    """Make certain that nothing was or ever will be started in an attempt's directory; True when it is so.
+
+    False: a shim lives there, or an identity was recorded, so that the program may have run. A request that
+    arrives late finds the claim and starts nothing: the directory itself if it was not made yet, else the
+    ``claimed`` file, which a shim looks for once it holds the lock. Claiming twice is harmless.
+    Raises OSError when it can be neither claimed nor ruled out.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return _claim_existing(path)
+    return True
+
+
+def _claim_existing(path: str) -> bool:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(f"{path}/lock", flags, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.lexists(f"{path}/identity.json"):
+            return False
+        os.close(os.open(f"{path}/{CLAIMED}", flags, 0o600))
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def shim_alive(path: str) -> bool:
+    """Whether a shim holds the attempt's lock: immune to PID reuse. False when there is no lock file."""
+    try:
+        descriptor = os.open(f"{path}/lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holds_main(path: str) -> bool:
+    """Whether the main process is certainly not reaped yet, so that its PID cannot have been reused.
+
+    The order matters: no ``main.json`` now and a shim that is alive later mean that it was alive now, too.
+    """
+    return not os.path.lexists(f"{path}/main.json") and shim_alive(path)
+
+
+def _unreadable(path: str, error: OSError) -> Damaged:
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR):
+        raise error
+    return Damaged(path, f"cannot be read: {error.strerror}")
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii")

@@ -1,0 +1,150 @@
+"""The agent's process between fork and exec: waits at the gate, becomes what was asked for, runs the program.
+
+Any failure ends it without exec and goes back over a close-on-exec pipe as {phase, errno, message}.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import resource
+import signal
+from typing import Any, NamedTuple, NoReturn
+
+from eventstore.crashpoints import crash_point
+from manager.process import cgroup
+from manager.process.identity import TOKEN_VARIABLE
+
+_OURS_ALONE = ("OUTLIVE_CRASH", "OUTLIVE_DISABLE")
+_DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3) where PATH is not set
+
+
+def ignored_signals() -> tuple[signal.Signals, ...]:
+    """What a launcher and a shim ignore: nobody ends them by a polite signal, and nobody has to read what they write."""
+    return (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT, signal.SIGXFSZ)
+
+
+class Defaults(NamedTuple):
+    """What a launcher was started with and has changed for itself: agents get these unless the request says more."""
+
+    umask: int
+    nofile: tuple[int, int]
+
+    @classmethod
+    def take(cls) -> "Defaults":
+        """Remember the present values, then set ours: private files, and as many descriptors as are allowed."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return cls(os.umask(0o077), (soft, hard))
+
+
+class Pipes(NamedTuple):
+    """The descriptors that the shim made for its child."""
+
+    gate: int
+    gate_writer: int
+    exec_report: int
+    exec_reader: int
+    stdout: int
+    stderr: int
+    lock: int
+
+
+def become_agent(request: dict[str, Any], pipes: Pipes, defaults: Defaults, group: str | None) -> NoReturn:
+    """Turn this freshly forked process into the agent once the gate opens; exit unexecuted if it never does."""
+    phase = "gate"
+    try:
+        # The shim's death must close the gate and free the lock, so no copy of either may live here.
+        os.close(pipes.gate_writer)
+        os.close(pipes.lock)
+        os.close(pipes.exec_reader)
+        crash_point("child.started")
+        _detach(pipes)
+        if group is not None:
+            cgroup.enter(group)
+        if os.read(pipes.gate, 1) != b"g":
+            os._exit(0)
+        crash_point("child.after_gate")
+        phase = "umask"
+        os.umask(defaults.umask if request.get("umask") is None else request["umask"])
+        phase = "limits"
+        _limit(request, defaults)
+        phase = "user"
+        _change_user(request.get("user"))
+        phase = "cwd"
+        if request.get("cwd") is not None:
+            os.chdir(request["cwd"])
+        phase = "exec"
+        crash_point("child.before_exec")
+        _execute(request["command"], _environment(request))
+    except Exception as error:  # anything at all: this process must not run on as a second shim
+        _report(pipes.exec_report, phase, error)
+    finally:
+        os._exit(127)
+
+
+def _detach(pipes: Pipes) -> None:
+    os.setsid()
+    for signum in (*ignored_signals(), signal.SIGCHLD):
+        signal.signal(signum, signal.SIG_DFL)
+    devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(devnull, 0)
+    os.dup2(pipes.stdout, 1)
+    os.dup2(pipes.stderr, 2)
+
+
+def _limit(request: dict[str, Any], defaults: Defaults) -> None:
+    soft, hard = request.get("nofile") or defaults.nofile
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for name, (soft, hard) in (request.get("rlimits") or {}).items():
+        constant = "RLIMIT_" + name.upper().removeprefix("RLIMIT_")
+        number = getattr(resource, constant, None)
+        if number is None:
+            raise OSError(errno.EINVAL, f"no such limit: {name}")
+        resource.setrlimit(number, (soft, hard))
+
+
+def _change_user(user: dict[str, Any] | None) -> None:
+    """Groups, then gid, then uid: the other way round the rights to do the rest are gone. Verified, not presumed."""
+    if user is None:
+        return
+    uid, gid, groups = user["uid"], user["gid"], sorted(user["groups"])
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or sorted(os.getgroups()) != groups:
+        raise OSError(errno.EPERM, "the kernel kept another user")
+
+
+def _environment(request: dict[str, Any]) -> dict[str, str]:
+    environment = {name: value for name, value in request["env"].items() if name not in _OURS_ALONE}
+    if request.get("token"):
+        environment[TOKEN_VARIABLE] = request["token"]
+    return environment
+
+
+def _execute(command: list[str], environment: dict[str, str]) -> NoReturn:
+    """execvpe without its fallback to a shell and without importing warnings, as os.execvpe does."""
+    if not command or not command[0]:
+        raise OSError(errno.ENOENT, "the command is empty")
+    program = command[0]
+    if "/" in program:
+        os.execve(program, command, environment)
+    denied: OSError | None = None
+    for directory in environment.get("PATH", _DEFAULT_PATH).split(":"):
+        try:
+            os.execve(f"{directory or '.'}/{program}", command, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            denied = error
+    raise denied or OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _report(descriptor: int, phase: str, error: Exception) -> None:
+    number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    content = json.dumps({"phase": phase, "errno": number, "message": message[:1000]}).encode("ascii")
+    with contextlib.suppress(OSError):
+        os.write(descriptor, content)

@@ -1,0 +1,38 @@
+"""Frames between a coordinator and its launcher: a 4-byte big-endian length, then UTF-8 JSON."""
+
+import json
+from typing import Any
+
+MAX_FRAME_BYTES = (
+    4 * 1024 * 1024
+)  # a command line and environment may be 2 MiB (execve(2): a quarter of the stack)
+
+
+def encode_frame(message: dict[str, Any]) -> bytes:
+    """The bytes of one frame. Raises ValueError when it would be larger than `MAX_FRAME_BYTES`."""
+    content = json.dumps(message, separators=(",", ":")).encode("ascii")
+    if len(content) > MAX_FRAME_BYTES:
+        raise ValueError(
+            f"cannot send the request: {len(content)} bytes are more than {MAX_FRAME_BYTES}; "
+            "shorten the command or the environment"
+        )
+    return len(content).to_bytes(4, "big") + content
+
+
+def take_frame(buffer: bytearray) -> dict[str, Any] | None:
+    """Remove the first frame from `buffer` and return it; None when it is not complete yet.
+
+    Raises ValueError when the bytes are no frame.
+    """
+    if len(buffer) < 4:
+        return None
+    length = int.from_bytes(buffer[:4], "big")
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"cannot read a frame of {length} bytes: more than {MAX_FRAME_BYTES}")
+    if len(buffer) < 4 + length:
+        return None
+    message = json.loads(bytes(buffer[4 : 4 + length]))
+    del buffer[: 4 + length]
+    if not isinstance(message, dict):
+        raise ValueError("cannot read a frame: it holds no JSON object")
+    return message

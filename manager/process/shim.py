@@ -1,0 +1,271 @@
+"""The shim: the parent of one agent, for as long as the agent's tree lives.
+
+Theory of operation. The disk is the hand-off: each fact is put into the attempt's directory before anybody is told or
+the next step is taken, and nobody is waited for. In order:
+
+1. mkdir (exclusive: the fence against a second start), lock, spec, fork. The child waits at the gate, a pipe.
+2. The child's identity is written; only then the gate opens. If we die before, the child reads EOF and exits.
+3. Exec is confirmed or refused over a close-on-exec pipe, and written.
+4. The main process's end is peeked at (WNOWAIT), written durably, and its tree killed. Its zombie is kept meanwhile: it
+   is the crash-safe copy of the exit status, and it keeps its PID, group and session from being reused.
+5. The lock is given up, and only then the zombie reaped: a held lock proves that the PID is still the agent's.
+
+A disk that refuses an exit record is asked again every second, for ever.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from typing import Any
+
+from eventstore.crashpoints import crash_point
+from manager.process import attempt_dir, cgroup, procfs, syscalls
+from manager.process.child import Defaults, Pipes, become_agent
+from manager.process.exit_status import ExitStatus, exit_body
+from manager.process.features import features
+from manager.process.identity import identify
+from manager.process.sweep import sweep
+
+_RETRY_SECONDS = 1.0
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def run(request: dict[str, Any], report: int, defaults: Defaults) -> int:
+    """Start and accompany the agent of `request` to its end; returns this process's exit status.
+
+    `report` is the writing end of a non-blocking pipe; it gets the records' lines, then EOF after the exec report.
+    """
+    shim = _Shim(request, report, defaults)
+    try:
+        shim.prepare()
+        shim.fork()
+        shim.record_identity()
+    except OSError as error:
+        shim.refuse(error)
+        return 0
+    shim.accompany()
+    return 0
+
+
+class _Shim:
+    def __init__(self, request: dict[str, Any], report: int, defaults: Defaults) -> None:
+        self._request = request
+        self._report = report
+        self._defaults = defaults
+        self._until_tree = request.get("until") == "tree"
+        self._phase = "mkdir"
+        self._directory = -1
+        self._lock = -1
+        self._group: str | None = None
+        self._main = 0
+        self._started_ns = 0
+        self._orphans = 0
+
+    def prepare(self) -> None:
+        """Take the attempt's directory and everything else that can fail before there is a process."""
+        os.setsid()
+        _set_name()
+        path = self._request["attempt_dir"]
+        crash_point("shim.before_mkdir")
+        os.mkdir(path, 0o700)
+        crash_point("shim.after_mkdir")
+        self._phase = "lock"
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._lock = os.open("lock", os.O_RDWR | _CREATE, 0o600, dir_fd=directory)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        if _exists(attempt_dir.CLAIMED, directory):
+            raise FileExistsError(errno.EEXIST, "recovery has claimed the attempt")
+        self._directory = directory
+        crash_point("shim.after_lock")
+        self._phase = "spec"
+        self._write("spec.json", self._request.get("spec") or {}, durable=False)
+        crash_point("shim.after_spec")
+        if features().subreaper:
+            with contextlib.suppress(OSError):
+                syscalls.become_subreaper()
+        own = features().cgroup
+        if own is not None and self._request.get("cgroup"):
+            self._group = cgroup.create(own, self._request["token"])
+
+    def fork(self) -> None:
+        """Fork the child; it waits at the gate."""
+        self._phase = "log"
+        flags = os.O_WRONLY | os.O_APPEND | _CREATE
+        stdout = os.open("stdout.log", flags, 0o600, dir_fd=self._directory)
+        stderr = os.open("stderr.log", flags, 0o600, dir_fd=self._directory)
+        self._phase = "fork"
+        gate, gate_writer = os.pipe()
+        exec_reader, exec_report = os.pipe()
+        pipes = Pipes(gate, gate_writer, exec_report, exec_reader, stdout, stderr, self._lock)
+        crash_point("shim.before_fork")
+        self._main = os.fork()
+        if self._main == 0:
+            become_agent(self._request, pipes, self._defaults, self._group)
+        for descriptor in (gate, exec_report, stdout, stderr):
+            os.close(descriptor)
+        self._gate, self._exec_reader = gate_writer, exec_reader
+        crash_point("shim.after_fork")
+
+    def record_identity(self) -> None:
+        """Write who the child is: from here on it can be recognised, so it may run."""
+        self._phase = "identity"
+        child, ourselves = identify(self._main), identify(os.getpid())
+        if child is None or ourselves is None:
+            raise OSError(errno.ESRCH, "the child cannot be seen in /proc")
+        body = {
+            "record": "identity",
+            **child._asdict(),
+            "pgid": self._main,  # it is about to call setsid, or has: both are its PID
+            "session": self._main,
+            "uid": (self._request.get("user") or {}).get("uid", os.getuid()),
+            "shim_pid": ourselves.pid,
+            "shim_start_ticks": ourselves.start_ticks,
+            "shim_pidfd_inode": ourselves.pidfd_inode,
+            "token": self._request.get("token"),
+            "cgroup": self._group,
+            "until": "tree" if self._until_tree else "main",
+        }
+        self._tell(self._write("identity.json", body, durable=False))
+        crash_point("shim.after_identity")
+
+    def refuse(self, error: OSError) -> None:
+        """Say that no program was run; leave a directory that is not ours untouched."""
+        if self._main:
+            os.close(self._gate)
+            os.waitpid(self._main, 0)
+        body = {
+            "record": "refused",
+            "phase": self._phase,
+            "errno": error.errno,
+            "message": error.strerror or str(error),
+        }
+        if self._directory >= 0:
+            failure = exit_body(ExitStatus.failed_start(body), self._until_tree, 0, 0, None)
+            with contextlib.suppress(OSError):  # nothing is lost: no identity and a free lock say the same
+                self._write("exit.json", failure, durable=True)
+        self._tell(attempt_dir.encode(body))
+        self._drop_group()
+
+    def accompany(self) -> None:
+        """Open the gate, then stay until the agent, or its whole tree, has ended and that is on disk."""
+        crash_point("shim.before_gate")
+        os.write(self._gate, b"g")
+        os.close(self._gate)
+        crash_point("shim.after_gate")
+        failure = self._confirm_exec()
+        status = self._await_end(failure)
+        usage = syscalls.unreaped_usage(self._main) if not self._until_tree else None
+        oom_kills = cgroup.out_of_memory_kills(self._group) if self._group else None
+        body = exit_body(status, self._until_tree, self._started_ns, self._orphans, usage, oom_kills)
+        crash_point("shim.before_exit_record")
+        self._persist("exit.json", body)
+        crash_point("shim.after_exit_record")
+        left = sweep(self._main, self._group)
+        crash_point("shim.after_sweep")
+        with contextlib.suppress(OSError):
+            self._write("sweep.json", {"record": "sweep", **left}, durable=False)
+        self._drop_group()
+        os.close(self._lock)
+        crash_point("shim.before_reap")
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._main, 0)
+        crash_point("shim.after_reap")
+
+    def _confirm_exec(self) -> dict[str, Any] | None:
+        """Write whether the program runs; the failure, or None."""
+        content = b""
+        while piece := os.read(self._exec_reader, 4096):
+            content += piece
+        os.close(self._exec_reader)
+        self._started_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        failure: dict[str, Any] | None = None
+        if content:
+            failure = json.loads(content)
+        else:
+            stat = procfs.read_stat(self._main)
+            # A child killed on its way to exec closes the pipe, too.
+            if stat is not None and not stat.has_executed:
+                failure = {
+                    "phase": "killed",
+                    "errno": 0,
+                    "message": "ended by a signal before it ran the program",
+                }
+        body = {"record": "exec", "errno": 0, "phase": None, "message": None, **(failure or {})}
+        body["confirmed_at"] = time.time_ns() // 1000
+        crash_point("shim.before_exec_record")
+        line = attempt_dir.encode(body)
+        # Without room for it the exec is still a fact: the agent runs, and the identity is on disk.
+        with contextlib.suppress(OSError):
+            attempt_dir.write_record(self._directory, "exec.json", line, durable=False)
+        crash_point("shim.after_exec_record")
+        self._tell(line)
+        os.close(self._report)
+        return failure
+
+    def _await_end(self, failure: dict[str, Any] | None) -> ExitStatus:
+        """Collect orphans until the main process, or with until=tree the last descendant, has ended."""
+        status: ExitStatus | None = None
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            except ChildProcessError:
+                return status or ExitStatus.unknown("the shim found its child already reaped")
+            if ended is None or ended.si_pid != self._main or status is not None:
+                if ended is not None:
+                    os.waitpid(ended.si_pid, 0)
+                    self._orphans += 1
+                continue
+            status = (
+                ExitStatus.failed_start(failure) if failure else ExitStatus.of(ended.si_code, ended.si_status)
+            )
+            if not self._until_tree:
+                return status
+            usage = syscalls.unreaped_usage(self._main)
+            body = exit_body(status, True, self._started_ns, self._orphans, usage)
+            crash_point("shim.before_main_record")
+            self._persist("main.json", {**body, "record": "main"})
+            crash_point("shim.after_main_record")
+            os.waitpid(self._main, 0)
+
+    def _persist(self, name: str, body: dict[str, Any]) -> None:
+        """Write an exit durably, however long the disk refuses; give up only when the directory is deleted."""
+        while True:
+            try:
+                self._write(name, body, durable=True)
+            except FileNotFoundError:
+                return
+            except OSError:
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    def _write(self, name: str, body: dict[str, Any], *, durable: bool) -> bytes:
+        line = attempt_dir.encode(body)
+        attempt_dir.write_record(self._directory, name, line, durable=durable)
+        return line
+
+    def _tell(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._report, line)
+
+    def _drop_group(self) -> None:
+        if self._group is not None:
+            cgroup.remove(self._group)
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _set_name() -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, b"outlive-shim")
+        os.close(descriptor)

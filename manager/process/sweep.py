@@ -1,0 +1,78 @@
+"""What a shim does with the tree that its agent left behind: kill it, reap it, and say what it was."""
+
+import contextlib
+import os
+import signal
+import time
+from typing import Any
+
+from manager.process import cgroup, procfs, tree
+from manager.process.features import features
+from manager.process.identity import prove_child, prove_descendant, prove_self, prove_session_member
+from manager.process.signalling import ProvenProcess, send_group_signal, send_signal
+
+SECONDS = 10.0  # only a process in uninterruptible sleep outlasts SIGKILL by this much
+_MAX_LISTED = 100  # of a fork bomb, the first hundred tell enough
+
+
+def sweep(main: int, group: str | None) -> dict[str, Any]:
+    """Kill every process below us but our unreaped child `main`, until two looks in a row find none.
+
+    Returns {"left": [{pid, start_ticks, comm}], "left_count", "complete"}: what was found, and whether the tree is
+    known to be empty now. Without a subreaper it never is: what left its session cannot be seen.
+    """
+    deadline = time.monotonic() + SECONDS
+    left: dict[tuple[int, int], str] = {}
+    empty_looks = 0
+    with prove_self() as ourselves:
+        while empty_looks < 2 and time.monotonic() < deadline:
+            found = _look(ourselves, main, group)
+            empty_looks = 0 if found else empty_looks + 1
+            if not found:
+                continue
+            left.update(_kill(ourselves, found, main))
+            if group is not None:
+                cgroup.kill(group)
+            _reap_others(main)
+            time.sleep(0.001)
+    listed = [{"pid": pid, "start_ticks": ticks, "comm": comm} for (pid, ticks), comm in left.items()]
+    complete = empty_looks >= 2 and features().subreaper
+    return {"left": listed[:_MAX_LISTED], "left_count": len(listed), "complete": complete}
+
+
+def _look(ourselves: ProvenProcess, main: int, group: str | None) -> list[int]:
+    """Everything below us, zombies that are ours to reap included, and the living members of the cgroup."""
+    found = set(tree.descendant_pids(ourselves.pid)) | set(cgroup.members(group) if group is not None else ())
+    if not features().subreaper:
+        found |= _session(main)
+    return sorted(found - {main, ourselves.pid})
+
+
+def _session(main: int) -> set[int]:
+    """The living processes of the agent's session; its number is not reused while `main` is not reaped."""
+    stats = filter(None, map(procfs.read_stat, procfs.all_pids()))
+    return {stat.pid for stat in stats if stat.session == main and not stat.is_ended}
+
+
+def _kill(ourselves: ProvenProcess, found: list[int], main: int) -> dict[tuple[int, int], str]:
+    killed: dict[tuple[int, int], str] = {}
+    if not features().subreaper and (leader := prove_child(main)) is not None:
+        with leader:
+            send_group_signal(leader, signal.SIGKILL)
+    for pid in found:
+        process = prove_child(pid) or prove_descendant(ourselves, pid) or prove_session_member(main, pid)
+        if process is None:
+            continue
+        with process:
+            stat = procfs.read_stat(pid)
+            if stat is not None and not stat.is_ended:
+                killed[pid, stat.start_ticks] = stat.comm
+            send_signal(process, signal.SIGKILL)
+    return killed
+
+
+def _reap_others(main: int) -> None:
+    for pid in procfs.children_listed(os.getpid()) or ():
+        if pid != main:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,80 @@
+"""The three kernel calls that Python's standard library lacks, by ctypes and ioctl.
+
+ctypes is loaded when the first of them is needed: the launcher does that once, before it forks.
+"""
+
+import fcntl
+import os
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import ctypes
+
+_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+_WAITID_NUMBERS = {"x86_64": 247, "aarch64": 95, "riscv64": 95}  # arch/*/entry/syscalls, asm-generic/unistd.h
+
+# _IOWR(0xFF, 11, struct pidfd_info of 64 bytes), include/uapi/linux/pidfd.h
+_PIDFD_GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11
+_PIDFD_INFO_EXIT = 1 << 3
+_PIDFD_INFO = struct.Struct("=QQ11Ii")
+
+_libc: "ctypes.CDLL | None" = None
+
+
+class Usage(NamedTuple):
+    """What an ended process and its waited-for children used: microseconds and bytes."""
+
+    utime_us: int
+    stime_us: int
+    maxrss_bytes: int
+
+
+def libc() -> "ctypes.CDLL":
+    """The C library; loaded once. Raises OSError where ctypes is not usable."""
+    global _libc
+    if _libc is None:
+        try:
+            import ctypes
+        except ImportError as error:
+            raise OSError(f"cannot load ctypes: {error}; install a Python with libffi") from error
+        _libc = ctypes.CDLL(None, use_errno=True)
+    return _libc
+
+
+def become_subreaper() -> None:
+    """Make this process the parent of every orphan below it. Raises OSError when the kernel refuses."""
+    if libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError("cannot become a subreaper: prctl refused; Linux 3.4 or later is needed")
+
+
+def unreaped_usage(pid: int) -> Usage | None:
+    """What our ended, not yet reaped child used, leaving it a zombie; None where it cannot be had.
+
+    `os.waitid` does not offer the system call's fifth argument, and `os.wait4` would reap.
+    """
+    number = _WAITID_NUMBERS.get(os.uname().machine)
+    if number is None:
+        return None
+    try:
+        library = libc()
+        import ctypes
+    except OSError:
+        return None
+    usage = (ctypes.c_long * 36)()
+    options = os.WEXITED | os.WNOWAIT | os.WNOHANG
+    if library.syscall(number, os.P_PID, pid, None, options, ctypes.byref(usage)) != 0:
+        return None
+    return Usage(usage[0] * 1_000_000 + usage[1], usage[2] * 1_000_000 + usage[3], usage[4] * 1024)
+
+
+def pidfd_info(pidfd: int) -> tuple[bool, int]:
+    """Whether the kernel vouches for an exit status, and that wait status (meaningless without the first).
+
+    Before the process is reaped the kernel answers 0 without the EXIT bit: a false success.
+    Raises OSError (ENOTTY, EINVAL before Linux 6.13; ESRCH when it no longer knows).
+    """
+    buffer = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, *[0] * 13))
+    fcntl.ioctl(pidfd, _PIDFD_GET_INFO, buffer)
+    fields = _PIDFD_INFO.unpack(buffer)
+    return bool(fields[0] & _PIDFD_INFO_EXIT), fields[-1]

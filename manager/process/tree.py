@@ -1,0 +1,123 @@
+"""The processes that belong to an attempt: by ancestry, by token, by cgroup; and killing them all.
+
+Ancestry below a living shim is exact: every orphan comes to it. Once the shim is dead only the token and the
+cgroup are left, and an agent can erase its token, so that the answer says whether it is known to be complete.
+"""
+
+import signal
+import time
+from typing import NamedTuple
+
+from manager.process import cgroup as cgroups
+from manager.process import procfs
+from manager.process.features import features
+from manager.process.identity import prove_cgroup_member, prove_descendant, prove_token
+from manager.process.signalling import ProvenProcess, send_signal
+
+
+class Killed(NamedTuple):
+    """A process that got our SIGKILL."""
+
+    pid: int
+    start_ticks: int
+    comm: str
+
+
+class KillResult(NamedTuple):
+    """What was killed, and whether the tree is known to be empty now."""
+
+    killed: list[Killed]
+    complete: bool
+
+
+def descendant_pids(root: int) -> list[int]:
+    """The PIDs below `root`, zombies included, as far as one look shows: no proof of anything."""
+    if not features().proc_children:
+        return _descendants_by_parents(root)
+    found: list[int] = []
+    seen = {root}
+    waiting = [root]
+    while waiting:
+        children = procfs.children_listed(waiting.pop())
+        fresh = [pid for pid in children or () if pid not in seen]
+        seen.update(fresh)
+        found.extend(fresh)
+        waiting.extend(fresh)
+    return found
+
+
+def _descendants_by_parents(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for pid, parent in procfs.parents().items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    waiting = [root]
+    while waiting:
+        below = children.pop(waiting.pop(), [])
+        found.extend(below)
+        waiting.extend(below)
+    return found
+
+
+def descendants(root: ProvenProcess) -> list[ProvenProcess]:
+    """Handles of the living processes below `root`; the caller closes them."""
+    proofs = (prove_descendant(root, pid) for pid in descendant_pids(root.pid))
+    return [process for process in proofs if process is not None]
+
+
+def token_holders(token: str) -> list[ProvenProcess]:
+    """Handles of the living processes that carry the attempt's token in their environment; the caller closes them."""
+    proofs = (prove_token(token, pid) for pid in procfs.all_pids())
+    return [process for process in proofs if process is not None]
+
+
+def cgroup_members(path: str) -> list[ProvenProcess]:
+    """Handles of the living members of an attempt's cgroup; the caller closes them."""
+    proofs = (prove_cgroup_member(path, pid) for pid in cgroups.members(path))
+    return [process for process in proofs if process is not None]
+
+
+def kill_tree(
+    root: ProvenProcess | None,
+    *,
+    token: str | None = None,
+    cgroup: str | None = None,
+    deadline_seconds: float = 5.0,
+) -> KillResult:
+    """SIGKILL all below `root` (the shim, itself spared), every holder of `token`, every member of `cgroup`.
+
+    Looks again until two looks in a row find nothing, or for `deadline_seconds`. `complete` is True if the two looks
+    were had, and the root lived on to the end as a subreaper or the cgroup held everything from the start.
+    """
+    deadline = time.monotonic() + deadline_seconds
+    killed: dict[tuple[int, int], Killed] = {}
+    empty_looks = 0
+    while empty_looks < 2 and time.monotonic() < deadline:
+        found = _members(root, token, cgroup)
+        empty_looks = 0 if found else empty_looks + 1
+        for process in found:
+            with process:
+                stat = procfs.read_stat(process.pid)
+                if send_signal(process, signal.SIGKILL):
+                    comm = stat.comm if stat is not None else ""
+                    killed[process.pid, process.start_ticks] = Killed(process.pid, process.start_ticks, comm)
+        if found:
+            if cgroup is not None:
+                cgroups.kill(cgroup)
+            time.sleep(0.002)
+    is_whole = cgroup is not None or (root is not None and features().subreaper and not root.has_ended)
+    return KillResult(list(killed.values()), empty_looks >= 2 and is_whole)
+
+
+def _members(root: ProvenProcess | None, token: str | None, cgroup: str | None) -> list[ProvenProcess]:
+    """One handle for each living process of the attempt, the root left out."""
+    found = descendants(root) if root is not None else []
+    found += token_holders(token) if token else []
+    found += cgroup_members(cgroup) if cgroup is not None else []
+    members: dict[int, ProvenProcess] = {}
+    for process in found:
+        if process.pid in members or (root is not None and process.pid == root.pid):
+            process.close()
+        else:
+            members[process.pid] = process
+    return list(members.values())
