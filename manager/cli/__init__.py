@@ -1,0 +1,1 @@
+"""The command line `outlive`: see `docs/cli.md`."""

@@ -1,0 +1,133 @@
+"""The entry point: commands are imported when they are called, and errors become one line and an exit code here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from eventstore.errors import OutliveError
+from manager.cli import exit_codes
+from manager.cli.session import Session, complain, say, shared_options
+
+# command: module that holds it, and its line in --help (here, so that --help imports none of them)
+COMMANDS = {
+    "run": ("run", "Start one agent and verify that it runs; print its id."),
+    "ps": ("agents", "Table of agents."),
+    "status": ("status", "One screen about an agent."),
+    "health": ("agents", "Quick check of agents; exit 0 or 3."),
+    "stop": ("changes", "Stop agents in three stages, side by side."),
+    "kill": ("changes", "SIGKILL to the whole tree of agents at once."),
+    "signal": ("changes", "Send one signal to an agent's main process."),
+    "restart": ("run", "Start an agent again, ending it first where it runs."),
+    "wait": ("wait", "Wait for agents to end; return their code."),
+    "logs": ("logs", "Output of agents."),
+    "events": ("events", "The log, one sentence an event."),
+    "recover": ("upkeep", "Replay, compare with the system, re-attach; print what was found."),
+    "verify": ("upkeep", "Check the hash chain of the log; exit 6 where it is broken."),
+    "rebuild": ("upkeep", "Make the projections anew from the log, or compare them with it."),
+    "db": ("database", "Version of the database, and its upgrade."),
+    "doctor": ("doctor", "Check the home, the database and what the system offers."),
+    "completion": ("completion", "Print the script that completes commands and agents in a shell."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"manager.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            _discard_stdout()
+            raise click.exceptions.Exit(exit_codes.BROKEN_PIPE) from None
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@shared_options
+@click.version_option(package_name="outlive", prog_name="outlive")
+def cli() -> None:
+    """Start programs that outlive whoever started them, and keep a log of what happened to them.
+
+    AGENT is a name, an id, or an id's unambiguous beginning.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's); the exit code. Nothing that goes wrong shows a traceback."""
+    _tolerate_any_locale()
+    session = Session(database_url=os.environ.get("OUTLIVE_DATABASE_URL") or None)
+    try:
+        result = cli.main(args=arguments, prog_name="outlive", standalone_mode=False, obj=session)
+        return result if isinstance(result, int) else exit_codes.DONE
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return exit_codes.USAGE
+    except click.UsageError as error:
+        path = "outlive" if error.ctx is None else error.ctx.command_path
+        complain(f"cannot understand the command: {error.format_message().rstrip('.')}; see `{path} --help`")
+        return exit_codes.USAGE
+    except click.ClickException as error:
+        complain(f"cannot go on: {error.format_message()}")
+        return exit_codes.FAILED
+    except (click.Abort, KeyboardInterrupt):
+        return exit_codes.INTERRUPTED
+    except Exception as error:
+        return _report(error, verbose=session.verbose)
+
+
+def _report(error: Exception, *, verbose: bool) -> int:
+    if verbose:
+        say("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, OutliveError):
+        complain(" ".join(str(error).split("\n")))
+    else:
+        detail = f"{type(error).__name__}: {error}".replace("\n", " ")
+        hint = "please report it" if verbose else "run it again with -v for the details"
+        complain(f"cannot go on: an unexpected {detail}; {hint}")
+    return exit_codes.of_error(error)
+
+
+def _tolerate_any_locale() -> None:
+    # An arrow or an agent's ü must not end a command in a Latin-1 locale.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _discard_stdout() -> None:
+    # The interpreter flushes stdout when it leaves, and would complain about the closed pipe then.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def run() -> None:
+    """`python -m manager.cli.main`."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,42 @@
+"""Instants as people type and read them. Inside they are microseconds since the epoch, UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from manager.cli.durations import parse_duration
+
+_AGO = re.compile(r"((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?:\s*ago)?", re.ASCII)
+MICROSECONDS = 1_000_000
+
+
+def parse_instant(text: str, *, now: int) -> int:
+    """An RFC 3339 time (local where it has no zone), or a time before `now`: `10m`, `2h ago`. Raises `ValueError`."""
+    ago = _AGO.fullmatch(text.strip())
+    if ago:
+        return now - round(parse_duration(ago[1]) * MICROSECONDS)
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a time; write 2026-11-22T14:00:00Z, 2026-11-22 14:00 or 10m, 2h, 3d for that long ago"
+        ) from None
+    aware = instant.astimezone() if instant.tzinfo is None else instant
+    return _microseconds(aware)
+
+
+def from_rfc3339(text: str) -> int:
+    """Microseconds of the text form that our JSON has."""
+    return _microseconds(datetime.fromisoformat(text))
+
+
+def time_text(instant: int, *, utc: bool) -> str:
+    """`2026-11-22 14:00:00.123`, local, or with a Z in UTC."""
+    moment = datetime.fromtimestamp(instant // MICROSECONDS, UTC if utc else None)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{instant % MICROSECONDS // 1000:03d}{'Z' if utc else ''}"
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment - datetime.fromtimestamp(0, UTC)
+    return (since.days * 86400 + since.seconds) * MICROSECONDS + since.microseconds
