@@ -38,10 +38,10 @@ check: $(INSTALLED)
 	@$(RUN) -m ruff format --check --quiet . || { echo 'not formatted: run $(RUN) -m ruff format .' >&2; exit 1; }
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy --strict
-	@$(RUN) docs/generate.py --check
+	@$(RUN) -m docs.generate --check
 
 docs: $(INSTALLED)
-	@$(RUN) docs/generate.py
+	@$(RUN) -m docs.generate
 
 bench: $(BENCH_INSTALLED)
 	@$(RUN) -m benchmarks.peers
