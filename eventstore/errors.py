@@ -80,3 +80,39 @@ class EpochFenced(OutliveError):
         super().__init__(
             f"cannot append with epoch {epoch}: a newer coordinator holds epoch {current}; close this one and open it again"
         )
+
+
+class NoDatabase(StoreUnavailable):
+    """There is no database yet: nothing has ever been recorded here. A reader may answer "nothing"."""
+
+
+class NameInUse(OutliveError):
+    """An agent that has not ended has this name. `holder` is its id."""
+
+    def __init__(self, *, name: str, holder: str) -> None:
+        self.name = name
+        self.holder = holder
+        super().__init__(
+            f"cannot use the name {name!r}: agent {holder} has it and has not ended; stop it or choose another"
+        )
+
+
+class UnknownAgent(OutliveError):
+    """No agent has this name, this id, or an id that starts so."""
+
+    def __init__(self, *, reference: str) -> None:
+        self.reference = reference
+        super().__init__(
+            f"cannot find agent {reference!r}: no name and no id is like it; `outlive ps --all` lists them all"
+        )
+
+
+class AmbiguousAgent(OutliveError):
+    """Several ids start like this; `candidates` are some of them."""
+
+    def __init__(self, *, reference: str, candidates: tuple[str, ...]) -> None:
+        self.reference = reference
+        self.candidates = candidates
+        super().__init__(
+            f"cannot tell which agent {reference!r} is: it begins {', '.join(candidates)}; give more of the id"
+        )

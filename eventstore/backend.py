@@ -1,0 +1,43 @@
+"""What a database has to offer for the log to live in it. Everything that differs between databases is behind this."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from eventstore.reader import Reader
+
+
+class Backend(Protocol):
+    """One open database. Its errors are outlive's: `StoreUnavailable`, `StoreDamaged`, never the driver's."""
+
+    def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
+        """Make a new database under a lock; raise `SchemaMismatch` for an old one unless it may be upgraded."""
+
+    def schema_version(self) -> str | None:
+        """The revision of the schema, None for no database."""
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """Hold the write lock and a transaction: committed at the end, rolled back on an exception.
+
+        Positions are dense only because there is one such transaction at a time, over all processes. A failed commit
+        is ambiguous, and its error says so.
+        """
+
+    def reader(self) -> Reader:
+        """A reader of its own, for one thread at a time or many."""
+
+    def wakeups(self) -> int:
+        """A number that grows with each `wake`, here or (where the database tells) elsewhere."""
+
+    def wake(self) -> None:
+        """Tell followers that there is something new. Only a hint: followers poll as well."""
+
+    def wait(self, seen: int, seconds: float) -> None:
+        """Return when `wakeups` is no longer `seen`, at the latest after `seconds`."""
+
+    def close(self) -> None:
+        """Let go of the database."""

@@ -1,0 +1,153 @@
+"""The hash chain that makes changes to the log visible. Pure; a stranger's program can follow this description.
+
+For each row, in order of position:
+
+    leaf = SHA-256(0x00 || field || field || …)
+    hash = SHA-256(0x01 || previous_hash || leaf)
+
+The fields are those of `ORDER`, each as a u32 big-endian length followed by that many bytes: an integer is a u64
+big-endian (length 8), a text its UTF-8 bytes, and null the length 0xFFFFFFFF with nothing after it. The first row's
+`previous_hash` is 32 zero bytes. The prefixes 0x00 and 0x01 are RFC 6962's, so that a Merkle tree over the leaves can
+be added without touching a row.
+
+What a chain kept beside the data can't show: a tail cut off, an old copy put back, a suffix computed anew. The head has
+to be compared with one kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+ORDER = (
+    "position",
+    "version",
+    "schema_version",
+    "epoch",
+    "occurred_at",
+    "recorded_at",
+    "attempt",
+    "event_id",
+    "stream",
+    "type",
+    "home",
+    "host",
+    "actor",
+    "correlation_id",
+    "causation_id",
+    "data",
+)
+GENESIS = bytes(32)
+
+_NULL = b"\xff\xff\xff\xff"
+_INTEGERS = struct.Struct(">" + "IQ" * 6)
+_INTEGER = struct.Struct(">IQ")
+_LENGTH = [n.to_bytes(4, "big") for n in range(1024)]
+_BELONGS_WITHIN = 1000  # positions searched around a bad row, to tell a moved row from an edited one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a verification found. `position` and `problem` name the first bad row and what is wrong with it.
+
+    `problem` is "row changed", "row missing", "order" or "previous hash"; `checked` counts the good rows; the head is
+    the last good row's position and hash.
+    """
+
+    is_intact: bool
+    checked: int
+    position: int | None
+    problem: str | None
+    detail: str
+    head_position: int
+    head_hash: bytes
+
+
+def leaf(row: Sequence[Any]) -> bytes:
+    """The leaf hash of values in `ORDER`, texts as UTF-8. Raises struct.error or TypeError for impossible ones."""
+    position, version, schema_version, epoch, occurred_at, recorded_at, attempt = row[:7]
+    parts = [
+        b"\0",
+        _INTEGERS.pack(8, position, 8, version, 8, schema_version, 8, epoch, 8, occurred_at, 8, recorded_at),
+        _NULL if attempt is None else _INTEGER.pack(8, attempt),
+    ]
+    for text in row[7:16]:
+        if text is None:
+            parts.append(_NULL)
+        else:
+            size = len(text)
+            parts.append(_LENGTH[size] if size < 1024 else size.to_bytes(4, "big"))
+            parts.append(text)
+    return sha256(b"".join(parts)).digest()
+
+
+def link(previous_hash: bytes, leaf_hash: bytes) -> bytes:
+    """The hash of a row: its leaf, tied to the row before."""
+    return sha256(b"\1" + previous_hash + leaf_hash).digest()
+
+
+def verify(rows: Iterable[Sequence[Any]], *, start: int = 1, previous_hash: bytes = GENESIS) -> Verdict:
+    """Check rows (`ORDER`, then previous_hash and hash; texts as bytes) that begin at `start` after `previous_hash`.
+
+    Positions must be dense, versions dense in each stream, recorded_at must not go backwards. Reads one row at a time
+    and remembers one number a stream.
+    """
+    expected, running, recorded_at = start, previous_hash, 0
+    versions: dict[bytes, int] = {}
+    for row in rows:
+        found = row[0]
+        if found != expected:
+            problem = "row missing" if found > expected else "order"
+            return _bad(problem, f"expected position {expected}, found {found}", expected, start, running)
+        try:
+            computed = link(running, leaf(row))
+        except (struct.error, TypeError):
+            return _bad("row changed", "a column holds an impossible value", expected, start, running)
+        if row[16] != running or computed != row[17]:
+            return _bad(*_diagnose(row, running), expected, start, running)
+        stream, version = row[8], row[1]
+        if version != versions.get(stream, version - 1 if start > 1 else 0) + 1:
+            return _bad("order", f"version {version} is not next in its stream", expected, start, running)
+        if row[5] < recorded_at:
+            return _bad("order", "recorded before the row that precedes it", expected, start, running)
+        versions[stream], recorded_at = version, row[5]
+        running = computed
+        expected += 1
+    return Verdict(
+        is_intact=True,
+        checked=expected - start,
+        position=None,
+        problem=None,
+        detail="",
+        head_position=expected - 1,
+        head_hash=running,
+    )
+
+
+def _diagnose(row: Sequence[Any], running: bytes) -> tuple[str, str]:
+    """Tell a row that was moved or cut from its predecessor from one that was edited."""
+    position = row[0]
+    for offset in range(_BELONGS_WITHIN):
+        for candidate in {max(position - offset, 1), position + offset}:
+            if link(row[16], leaf((candidate, *row[1:]))) == row[17]:
+                if candidate == position:
+                    return "previous hash", "the row is whole but does not follow the row before it"
+                return "order", f"the row was written at position {candidate}"
+    if row[16] != running and link(running, leaf(row)) == row[17]:
+        return "row changed", "its previous_hash was changed"
+    return "row changed", "its columns do not give its hash"
+
+
+def _bad(problem: str, detail: str, position: int, start: int, running: bytes) -> Verdict:
+    return Verdict(
+        is_intact=False,
+        checked=position - start,
+        position=position,
+        problem=problem,
+        detail=detail,
+        head_position=position - 1,
+        head_hash=running,
+    )

@@ -1,0 +1,79 @@
+"""Projections that are applied in the append's own transaction, and bringing one up to date that lags behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from eventstore.appending import Statements
+from eventstore.record import COLUMNS, RecordedEvent
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_PAGE_ROWS = 500
+_PAGE = (
+    f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 (names of columns, no values)
+    f" WHERE position > ? AND position <= ? ORDER BY position LIMIT {_PAGE_ROWS}"
+)
+
+
+class Inline(Protocol):
+    """A fold with its own tables. Apply must be a pure function of the events and of those tables."""
+
+    @property
+    def name(self) -> str:
+        """Unique; never changes."""
+
+    @property
+    def version(self) -> int:
+        """Raise it when the fold or the tables change: the rows are then made anew."""
+
+    def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Take in events that follow those applied before. An exception rolls the append back."""
+
+    def reset(self, connection: Connection) -> None:
+        """Empty the projection's tables."""
+
+
+def apply(connection: Connection, inline: Inline, events: Sequence[RecordedEvent]) -> None:
+    """Apply `events`, which have just been inserted, and move the checkpoint, catching up first where it lags."""
+    statements = Statements(connection)
+    before = events[0].position - 1
+    moved = statements.run(
+        "UPDATE projections SET position = ? WHERE name = ? AND version = ? AND position = ?",
+        (events[-1].position, inline.name, inline.version, before),
+    )
+    if moved != 1:
+        catch_up(connection, inline, until=before)
+        write_checkpoint(statements, inline, events[-1].position)
+    inline.apply(connection, events)
+
+
+def catch_up(connection: Connection, inline: Inline, *, until: int) -> None:
+    """Apply the events up to position `until` that are not applied yet; all of them after a change of version."""
+    statements = Statements(connection)
+    found = statements.rows("SELECT version, position FROM projections WHERE name = ?", (inline.name,))
+    version, position = found[0] if found else (None, 0)
+    if version != inline.version:
+        inline.reset(connection)
+        position = 0
+    for page in pages(statements, after=position, until=until):
+        inline.apply(connection, page)
+    write_checkpoint(statements, inline, until)
+
+
+def pages(statements: Statements, *, after: int, until: int) -> Iterator[list[RecordedEvent]]:
+    """The log's events with `after < position <= until`, in bounded pages, as the transaction sees them."""
+    while page := [RecordedEvent._make(row) for row in statements.rows(_PAGE, (after, until))]:
+        yield page
+        after = page[-1].position
+
+
+def write_checkpoint(statements: Statements, inline: Inline, position: int) -> None:
+    """Record that `inline` has taken in everything up to `position`."""
+    statements.run(
+        "INSERT INTO projections (name, version, position) VALUES (?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position",
+        (inline.name, inline.version, position),
+    )

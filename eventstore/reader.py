@@ -1,0 +1,184 @@
+"""Reading the log, and any table beside it, without SQLAlchemy or pydantic: a listing must start quickly.
+
+Positions are dense and in commit order, so `position > n` misses nothing. Pages are fetched whole, so memory is bounded
+and no reader keeps the database's past alive between pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from eventstore import chain
+from eventstore.chain import Verdict
+from eventstore.errors import InvalidRequest, SchemaMismatch
+from eventstore.record import COLUMNS, Head, RecordedEvent
+from eventstore.schema import HEAD, VERSION_QUERY, require_head
+
+PAGE_ROWS = 500  # at 64 KiB an event, a page is 32 MB at the most
+MAX_STREAMS = 30_000  # SQLite takes 32,766 parameters in a statement
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 (names of columns, no values)
+_SELECT_RAW = f"SELECT {', '.join(chain.ORDER)}, previous_hash, hash FROM events"  # noqa: S608
+
+
+class Source(Protocol):
+    """A database to read from. Parameters are marked `?`."""
+
+    @property
+    def where(self) -> str:
+        """The database, for messages."""
+
+    def raw(self) -> Source:
+        """Another source that gives texts as the bytes that are stored."""
+
+    def fetch(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows."""
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table of this name."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Queries inside see one moment of the database."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+class Reader:
+    """Read-only access to one database; may be shared by threads."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @classmethod
+    def open(cls, url: str) -> Reader:
+        """A reader of the database at `url`.
+
+        Raises `NoDatabase` where nothing was recorded yet, `SchemaMismatch`, `StoreUnavailable` or `StoreDamaged`.
+        """
+        if not url.startswith("sqlite:"):
+            raise InvalidRequest(
+                f"cannot open {url.partition(':')[0]} databases: only sqlite:///PATH is supported"
+            )
+        from eventstore.sqlite_file import SqliteSource, path_of
+
+        return cls.of(SqliteSource(path_of(url)))
+
+    @classmethod
+    def of(cls, source: Source) -> Reader:
+        """A reader of `source`, whose schema is checked; on an error the source is closed."""
+        try:
+            require_head(schema_version(source), where=source.where)
+        except BaseException:
+            source.close()
+            raise
+        return cls(source)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query, parameters marked `?`. Raises `StoreUnavailable` or `StoreDamaged`."""
+        return self._source.fetch(sql, parameters)
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Queries inside see one moment of the database; other threads wait meanwhile."""
+        return self._source.snapshot()
+
+    def head(self) -> Head:
+        """The last position and its hash; (0, 32 zero bytes) for an empty log."""
+        rows = self.rows("SELECT position, hash FROM events ORDER BY position DESC LIMIT 1")
+        return Head(*rows[0]) if rows else Head(0, chain.GENESIS)
+
+    def events(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        stream: str | None = None,
+        streams: Collection[str] | None = None,
+        types: Collection[str] = (),
+        limit: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """Events with `after < position <= until` in order of position, at most `limit`, filtered by stream and type.
+
+        `streams=()` gives none; `types=()` means all. Raises `InvalidRequest` for more than `MAX_STREAMS` streams.
+        """
+        where, parameters = _conditions(until, stream, streams, types)
+        while limit is None or limit > 0:
+            size = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit)
+            page = self.rows(
+                f"{_SELECT} WHERE position > ?{where} ORDER BY position LIMIT ?", (after, *parameters, size)
+            )
+            for row in page:
+                yield RecordedEvent._make(row)
+            if len(page) < size:
+                return
+            after = page[-1][0]
+            limit = None if limit is None else limit - size
+
+    def verify(self, *, start: int = 1, until: int | None = None) -> Verdict:
+        """Recompute the hash chain from `start` (whose predecessor's hash is trusted) up to `until` or the head.
+
+        Raises `InvalidRequest` if there is no row before `start`.
+        """
+        raw = self._source.raw()
+        try:
+            previous = chain.GENESIS
+            if start > 1:
+                before = raw.fetch("SELECT hash FROM events WHERE position = ?", (start - 1,))
+                if not before:
+                    raise InvalidRequest(f"cannot verify from position {start}: the log ends before it")
+                previous = before[0][0]
+            return chain.verify(_raw_rows(raw, start, until), start=start, previous_hash=previous)
+        finally:
+            raw.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._source.close()
+
+
+def schema_version(source: Source) -> str | None:
+    """The revision of the schema; None for a database with nothing in it. Raises `SchemaMismatch` for a stranger's."""
+    if source.has_table("alembic_version"):
+        rows = source.fetch(VERSION_QUERY)
+        return str(rows[0][0]) if rows else None
+    if source.has_table("events"):
+        raise SchemaMismatch(
+            f"cannot use {source.where}: it was not made by outlive; name another file",
+            found="none",
+            wanted=HEAD,
+            is_newer=True,
+        )
+    return None
+
+
+def _conditions(
+    until: int | None, stream: str | None, streams: Collection[str] | None, types: Collection[str]
+) -> tuple[str, list[object]]:
+    where, parameters = "", list[object]()
+    if until is not None:
+        where, parameters = " AND position <= ?", [until]
+    if stream is not None:
+        where, parameters = f"{where} AND stream = ?", [*parameters, stream]
+    if streams is not None:
+        if len(streams) > MAX_STREAMS:
+            raise InvalidRequest(
+                f"cannot read {len(streams)} streams at once: {MAX_STREAMS} are allowed; read all"
+            )
+        where = f"{where} AND stream IN ({', '.join('?' * len(streams))})"
+        parameters = [*parameters, *streams]
+    if types:
+        where = f"{where} AND type IN ({', '.join('?' * len(types))})"
+        parameters = [*parameters, *types]
+    return where, parameters
+
+
+def _raw_rows(raw: Source, start: int, until: int | None) -> Iterator[tuple[Any, ...]]:
+    after = start - 1
+    where, parameters = ("", ()) if until is None else (" AND position <= ?", (until,))
+    while page := raw.fetch(
+        f"{_SELECT_RAW} WHERE position > ?{where} ORDER BY position LIMIT {PAGE_ROWS}", (after, *parameters)
+    ):
+        yield from page
+        after = page[-1][0]

@@ -1,0 +1,162 @@
+"""A SQLite database as a file: its path, whether it is still the same file, its errors in outlive's words, reading it.
+
+Standard library only; a command that reads needs nothing else of SQLite.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDamaged, StoreUnavailable
+
+BUSY_SECONDS = 5.0  # for writers that are not ours and take no lock file; ours queue before SQLite is asked
+
+_RETRY = "nothing was lost, try again when that is mended"
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "another program keeps it locked; end that one (`fuser FILE` names it) and try again",
+    sqlite3.SQLITE_LOCKED: "it is locked; try again",
+    sqlite3.SQLITE_FULL: f"the disk is full; {_RETRY}",
+    sqlite3.SQLITE_READONLY: f"it is read-only; {_RETRY}",
+    sqlite3.SQLITE_IOERR: f"the disk reports an error; {_RETRY}, and run `outlive verify`",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the directory, its permissions and free descriptors",
+    sqlite3.SQLITE_PERM: "permission is denied; check its owner and mode",
+    sqlite3.SQLITE_INTERRUPT: "the query was interrupted; try again",
+    sqlite3.SQLITE_NOMEM: f"there is no memory left; {_RETRY}",
+}
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python 3.11 does not name
+
+
+def path_of(url: str) -> Path:
+    """The absolute path in `sqlite:///PATH` (four slashes before an absolute one). Raises `InvalidRequest`."""
+    prefix = "sqlite:///"
+    name = url.removeprefix(prefix)
+    if not url.startswith(prefix) or name in ("", ":memory:") or "\0" in name:
+        raise InvalidRequest(f"cannot open {url}: no file is named; write sqlite:////absolute/path/events.db")
+    return Path(name).absolute()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file at `path`, None if there is none. Never opens it: closing drops SQLite's locks."""
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreUnavailable(f"cannot look at {path}: {error.strerror}; check its permissions") from error
+    return status.st_dev, status.st_ino
+
+
+def require_same_file(path: Path, opened: tuple[int, int] | None) -> None:
+    """Raise `StoreDamaged` unless the file at `path` is the one that was opened: appends elsewhere would be lost."""
+    found = identity(path)
+    if found != opened:
+        what = "was deleted" if found is None else "was replaced by another file"
+        raise StoreDamaged(
+            f"cannot use {path}: it {what} while it was open; put it back, or stop and open it again"
+        )
+
+
+def require_same_process(pid: int, path: Path) -> None:
+    """Raise `StoreUnavailable` in a process forked after opening: SQLite does not survive a fork."""
+    if os.getpid() != pid:
+        raise StoreUnavailable(
+            f"cannot use {path}: it was opened in process {pid}, before a fork; open it again in this process"
+        )
+
+
+def translate(error: BaseException, path: Path, action: str) -> OutliveError | None:
+    """Outlive's error for a driver's, saying what to do; None if it is not the driver's."""
+    if not isinstance(error, sqlite3.Error):
+        return None
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    primary = code & 0xFF
+    if primary in _DAMAGE or code == _MOVED or "decode to UTF-8" in str(error):
+        return StoreDamaged(f"cannot {action} {path}: {error}; run `outlive verify`, or restore a copy")
+    if primary == sqlite3.SQLITE_CONSTRAINT:
+        return InvalidRequest(f"cannot {action} {path}: {error}; the database refuses the row")
+    advice = _ADVICE.get(primary, f"{error}; try again, or run `outlive doctor`")
+    return StoreUnavailable(f"cannot {action} {path}: {advice} ({error})")
+
+
+class SqliteSource:
+    """Read-only queries against the file. Safe for many threads: each query is fetched whole under a lock."""
+
+    def __init__(self, path: Path, *, texts_as_bytes: bool = False) -> None:
+        self._path = path
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._opened = identity(path)
+        if self._opened is None:
+            raise NoDatabase(
+                f"cannot read {path}: there is no such file; nothing has been recorded there yet"
+            )
+        self._connection = _connect_read_only(path)
+        if texts_as_bytes:
+            self._connection.text_factory = bytes
+
+    @property
+    def where(self) -> str:
+        """The file, for messages."""
+        return str(self._path)
+
+    def raw(self) -> SqliteSource:
+        """Another source that gives texts as the bytes in the file."""
+        return SqliteSource(self._path, texts_as_bytes=True)
+
+    def fetch(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows. Raises `StoreUnavailable` or `StoreDamaged`."""
+        require_same_process(self._pid, self._path)
+        require_same_file(self._path, self._opened)
+        with self._lock:
+            try:
+                return self._connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise translate(error, self._path, "read") or error from error
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table of this name."""
+        return bool(self.fetch("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Queries inside see one moment of the database. Other threads wait meanwhile."""
+        with self._lock:
+            self.fetch("BEGIN")
+            try:
+                self.fetch("SELECT 1 FROM sqlite_master")
+                yield
+            finally:
+                self._connection.rollback()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if os.getpid() == self._pid:
+            with self._lock:
+                self._connection.close()
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    connection = None
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchall()  # the file is opened on first use
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise translate(error, path, "read") or error from error
+    return connection

@@ -1,0 +1,236 @@
+"""The log: append with a version and an epoch, read and follow by position, verify.
+
+One transaction writes at a time, over all processes, so positions are dense and in commit order: whoever reads
+`position > n` misses nothing. Threads that append at the same time share a commit. An append returns when its events
+are durable and the inline projections show them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Self
+
+from eventstore import inline as inline_projections
+from eventstore import schema
+from eventstore.appending import Appending, Batch, Order, Statements, order_of
+from eventstore.chain import Verdict
+from eventstore.crashpoints import crash_point
+from eventstore.errors import EpochFenced, EventIdConflict, StoreDamaged, StoreUnavailable, VersionConflict
+from eventstore.groupcommit import GroupCommit
+from eventstore.inline import Inline
+from eventstore.record import Head, NewEvent, RecordedEvent
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from eventstore.backend import Backend
+    from eventstore.reader import Reader
+
+
+def now_microseconds() -> int:
+    """The wall clock, microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
+
+
+class EventStore:
+    """One open log, for any number of threads. Not for use across a fork.
+
+    Errors of any method: `StoreUnavailable` when the database cannot be used now, `StoreDamaged` when it is not what
+    was written.
+    """
+
+    def __init__(
+        self, backend: Backend, *, home: str, host: str, inline: Sequence[Inline], clock: Callable[[], int]
+    ) -> None:
+        self._backend = backend
+        self._home = home
+        self._host = host
+        self._inline = tuple(inline)
+        self._clock = clock
+        self._group: GroupCommit[Order, list[RecordedEvent]] = GroupCommit(self._commit)
+        self._reader: Reader | None = None
+        self._reader_lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        home: str,
+        host: str,
+        inline: Sequence[Inline] = (),
+        clock: Callable[[], int] = now_microseconds,
+        create: bool = True,
+    ) -> EventStore:
+        """The log at `url` (`sqlite:////absolute/path`), made if missing (`create`), its projections up to date.
+
+        `home` and `host` are written into every row; `clock` gives microseconds since the epoch. Raises `NoDatabase`
+        (missing, and not to be made) and `SchemaMismatch`.
+        """
+        backend = schema.backend_for(url)
+        try:
+            backend.prepare(create=create)
+            store = cls(backend, home=home, host=host, inline=inline, clock=clock)
+            store._catch_up()
+        except BaseException:
+            backend.close()
+            raise
+        return store
+
+    def begin_epoch(self, make: Callable[[int], NewEvent], *, stream: str) -> int:
+        """Take the home: the next epoch, recorded together with the event that `make` returns for it.
+
+        From then on every append with an older epoch is refused.
+        """
+        with self._backend.write() as connection:
+            statements = Statements(connection)
+            appending = self._appending(statements)
+            epoch = appending.epoch = appending.epoch + 1
+            written = (
+                "INSERT INTO epochs (epoch, home) VALUES (?, ?)"
+                if epoch == 1
+                else "UPDATE epochs SET epoch = ? WHERE home = ?"
+            )
+            statements.run(written, (epoch, self._home))
+            batch = Batch(stream=stream, events=(make(epoch),), expected_version=appending.version(stream))
+            appending.add(order_of([batch], epoch))
+            self._write(connection, appending)
+        self._backend.wake()
+        return epoch
+
+    def append(
+        self, stream: str, events: Sequence[NewEvent], *, expected_version: int, epoch: int | None
+    ) -> list[RecordedEvent]:
+        """`append_many` for one stream."""
+        return self.append_many(
+            [Batch(stream=stream, events=events, expected_version=expected_version)], epoch=epoch
+        )
+
+    def append_many(self, batches: Sequence[Batch], *, epoch: int | None) -> list[RecordedEvent]:
+        """Append all the batches or none; the rows in order, once they are durable.
+
+        Events that the log holds already with the same ids and content are answered with their rows, whatever the
+        expected version, so any append may be tried again. `epoch` None is for tests and tools: nothing is checked.
+        Raises `VersionConflict` (read again, decide again), `EventIdConflict`, `EpochFenced`, `InvalidRequest`, and
+        whatever an inline projection refuses the events with. After `StoreUnavailable` try again with the same ids.
+        """
+        order = order_of(batches, epoch)
+        return self._group.submit(order) if order.ids else []
+
+    def read(
+        self,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        stream: str | None = None,
+        streams: Collection[str] | None = None,
+        types: Collection[str] = (),
+        limit: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """Events with `after < position <= until` in order of position, in bounded memory. See `Reader.events`."""
+        return self._shared_reader().events(
+            after=after, until=until, stream=stream, streams=streams, types=types, limit=limit
+        )
+
+    def head(self) -> Head:
+        """The last position and its hash; (0, 32 zero bytes) for an empty log."""
+        return self._shared_reader().head()
+
+    def follow(
+        self, *, after: int = 0, stop: threading.Event | None = None, poll_seconds: float = 0.1
+    ) -> Iterator[RecordedEvent]:
+        """Every event after `after` as it comes, from any process, until `stop` is set (seen in `poll_seconds`)."""
+        while stop is None or not stop.is_set():
+            seen = self._backend.wakeups()
+            for event in self.read(after=after):
+                yield event
+                after = event.position
+                if stop is not None and stop.is_set():
+                    return
+            self._backend.wait(seen, poll_seconds)
+
+    def verify(self, *, start: int = 1, until: int | None = None) -> Verdict:
+        """Recompute the hash chain. See `Reader.verify`."""
+        return self._shared_reader().verify(start=start, until=until)
+
+    def reader(self) -> Reader:
+        """A reader of its own for the caller, who closes it."""
+        return self._backend.reader()
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """A write transaction for the tables of projections, which never touches the log itself."""
+        return self._backend.write()
+
+    def close(self) -> None:
+        """Let go of the database. The store can't be used afterwards."""
+        if self._reader is not None:
+            self._reader.close()
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _shared_reader(self) -> Reader:
+        with self._reader_lock:
+            if self._reader is None:
+                self._reader = self._backend.reader()
+            return self._reader
+
+    def _appending(self, statements: Statements) -> Appending:
+        return Appending(statements, home=self._home, host=self._host, now=self._clock())
+
+    def _commit(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
+        """Commit the orders in one transaction; one by one if a projection refuses what one of them holds."""
+        try:
+            return self._commit_together(orders)
+        except (StoreUnavailable, StoreDamaged):
+            raise
+        except Exception as error:
+            if len(orders) == 1:
+                return [error]
+            return [outcome for order in orders for outcome in self._commit([order])]
+
+    def _commit_together(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
+        outcomes: list[list[RecordedEvent] | Exception] = []
+        crash_point("store.before_begin")
+        with self._backend.write() as connection:
+            crash_point("store.after_begin")
+            appending = self._appending(Statements(connection))
+            for order in orders:
+                try:
+                    outcomes.append(appending.add(order))
+                except (VersionConflict, EventIdConflict, EpochFenced) as refusal:
+                    outcomes.append(refusal)
+            self._write(connection, appending)
+            crash_point("store.before_commit")
+        crash_point("store.after_commit")
+        self._backend.wake()
+        return outcomes
+
+    def _write(self, connection: Connection, appending: Appending) -> None:
+        if appending.new:
+            crash_point("store.before_insert")
+            appending.insert()
+            crash_point("store.after_insert")
+            for projection in self._inline:
+                inline_projections.apply(connection, projection, appending.new)
+
+    def _catch_up(self) -> None:
+        reader = self._shared_reader()
+        with reader.snapshot():
+            head = reader.head().position
+            found = {
+                name: rest for name, *rest in reader.rows("SELECT name, version, position FROM projections")
+            }
+        lagging = [one for one in self._inline if found.get(one.name) != [one.version, head]]
+        if lagging and head:
+            with self._backend.write() as connection:
+                tail = self._appending(Statements(connection)).tail
+                for projection in lagging:
+                    inline_projections.catch_up(connection, projection, until=tail)

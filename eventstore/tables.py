@@ -1,0 +1,74 @@
+"""The tables of the log, as SQLAlchemy Core sees them. Migrations make databases; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# STRICT tables of SQLite know INTEGER (64 bits), not BIGINT.
+BIG = BigInteger().with_variant(Integer, "sqlite")
+
+events = Table(
+    "events",
+    metadata,
+    Column("position", BIG, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("stream", Text, nullable=False),
+    Column("version", BIG, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("attempt", BIG),
+    Column("home", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("epoch", BIG, nullable=False),
+    Column("occurred_at", BIG, nullable=False),
+    Column("recorded_at", BIG, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("causation_id", Text),
+    Column("data", Text, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    UniqueConstraint("stream", "version", name="events_stream_version"),
+    CheckConstraint("position >= 1", name="events_position"),
+    CheckConstraint("version >= 1", name="events_version"),
+    CheckConstraint("length(event_id) = 36", name="events_event_id"),
+    CheckConstraint("length(stream) BETWEEN 1 AND 200", name="events_stream"),
+    CheckConstraint("schema_version >= 1", name="events_schema_version"),
+    CheckConstraint("attempt >= 1", name="events_attempt"),
+    CheckConstraint("epoch >= 0 AND occurred_at >= 0 AND recorded_at >= 0", name="events_not_negative"),
+    CheckConstraint("length(previous_hash) = 32 AND length(hash) = 32", name="events_hashes"),
+    sqlite_strict=True,
+)
+Index("events_type_position", events.c.type, events.c.position)
+Index("events_recorded_at", events.c.recorded_at)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("home", Text, primary_key=True),
+    Column("epoch", BIG, nullable=False),
+    CheckConstraint("epoch >= 1", name="epochs_epoch"),
+    sqlite_strict=True,
+)
+
+projections = Table(
+    "projections",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("position", BIG, nullable=False),
+    sqlite_strict=True,
+)

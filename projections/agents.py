@@ -1,0 +1,233 @@
+"""Current agents and their attempts, applied inside the append: a listing is never behind the log.
+
+The whole state of an agent is stored with its row, so that the next event needs one look-up and not its history.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Table, select, text
+
+from eventstore.codec import UnknownEvent
+from eventstore.errors import NameInUse
+from eventstore.lifecycle import evolve
+from eventstore.record import RecordedEvent
+from eventstore.state import AgentState, Ended, Failure, Live, State, Stop, Waiting
+from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
+from projections import tables
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+STREAM_PREFIX = "agent/"
+_IDS_A_QUERY = 500
+
+Row = dict[str, Any]
+
+
+def advance(state: AgentState | None, recorded: RecordedEvent) -> AgentState | None:
+    """The state after a row of the agent's stream. An event of a newer release is skipped, its version counted.
+
+    Raises `IllegalTransition` for what the lifecycle lacks, `StoreDamaged` for a row that can't be read.
+    """
+    event = recorded.event
+    if not isinstance(event, UnknownEvent):
+        # Only agents' events are in agents' streams; evolve refuses any other.
+        state = evolve(state, event, recorded.occurred_at)  # type: ignore[arg-type]
+    if state is None or state.version == recorded.version:
+        return state
+    return replace(state, version=recorded.version)
+
+
+def fold(events: Iterable[RecordedEvent]) -> AgentState | None:
+    """The state after all rows of one agent's stream, None for none."""
+    state: AgentState | None = None
+    for recorded in events:
+        state = advance(state, recorded)
+    return state
+
+
+class AgentsProjection:
+    """Keeps the tables `agents` and `attempts` (or others of that shape, to build beside the live ones)."""
+
+    name = "agents"
+    version = 1
+
+    def __init__(self, agents: Table = tables.agents, attempts: Table = tables.attempts) -> None:
+        self._agents = agents
+        self._attempts = attempts
+        self._upsert_agents = text(_upsert(agents))
+        self._upsert_attempts = text(_upsert(attempts))
+
+    def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Take in the events of agents' streams.
+
+        Raises `NameInUse` when a name would have two agents that have not ended, `IllegalTransition`.
+        """
+        mine = [event for event in events if event.stream.startswith(STREAM_PREFIX)]
+        if not mine:
+            return
+        states = self._states(connection, {agent_id_of(event.stream) for event in mine})
+        were_live = {agent_id for agent_id, state in states.items() if state and not state.is_final}
+        last: dict[str, RecordedEvent] = {}
+        touched: dict[tuple[str, int], tuple[AgentState, RecordedEvent]] = {}
+        for event in mine:
+            agent_id = agent_id_of(event.stream)
+            state = states[agent_id] = advance(states.get(agent_id), event)
+            if state is not None:
+                last[agent_id] = event
+                touched[agent_id, state.attempt] = (state, event)
+        rows = [agent_row(agent_id, state, last[agent_id]) for agent_id, state in states.items() if state]
+        rows.sort(key=lambda row: -row["is_final"])  # a name is given back before it is taken
+        self._require_free_names(connection, rows, were_live)
+        if rows:
+            connection.execute(self._upsert_agents, rows)
+            connection.execute(
+                self._upsert_attempts,
+                [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()],
+            )
+
+    def reset(self, connection: Connection) -> None:
+        """Empty both tables."""
+        connection.execute(self._agents.delete())
+        connection.execute(self._attempts.delete())
+
+    def _states(self, connection: Connection, ids: set[str]) -> dict[str, AgentState | None]:
+        found: dict[str, AgentState | None] = {}
+        wanted = list(ids)
+        columns = self._agents.c
+        for start in range(0, len(wanted), _IDS_A_QUERY):
+            part = wanted[start : start + _IDS_A_QUERY]
+            query = select(columns.agent_id, columns.state_json).where(columns.agent_id.in_(part))
+            for agent_id, stored in connection.execute(query):
+                found[agent_id] = _state_adapter().validate_json(stored)
+        return found
+
+    def _require_free_names(self, connection: Connection, rows: list[Row], were_live: set[str]) -> None:
+        # The unique index decides; asking first gives the answer a holder's name, on any database.
+        taken: dict[tuple[str, str], str] = {}
+        ended = {row["agent_id"] for row in rows if row["is_final"]}
+        columns = self._agents.c
+        for row in rows:
+            if row["is_final"]:
+                continue
+            holder = taken.setdefault((row["home"], row["name"]), row["agent_id"])
+            if holder == row["agent_id"] and row["agent_id"] not in were_live:
+                query = select(columns.agent_id).where(
+                    columns.home == row["home"], columns.name == row["name"], columns.is_final == 0
+                )
+                others = set(connection.scalars(query)) - ended - {row["agent_id"]}
+                holder = others.pop() if others else holder
+            if holder != row["agent_id"]:
+                raise NameInUse(name=row["name"], holder=holder)
+
+
+def agent_id_of(stream: str) -> str:
+    """The agent's id in the name of its stream."""
+    return stream.removeprefix(STREAM_PREFIX)
+
+
+def agent_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
+    """The row of `agents` for `state`, whose last event is `last`."""
+    return {
+        "agent_id": agent_id,
+        "name": state.name,
+        "state": state.state.value,
+        "is_final": int(state.is_final),
+        "attempt": state.attempt,
+        "since_at": state.since_at,
+        "spawned_at": state.spawned_at,
+        "due_at": state.phase.due_at if isinstance(state.phase, Waiting) else None,
+        "labels": _json(dict(state.spec.labels)),
+        "command": _json(state.spec.command),
+        "state_json": _state_adapter().dump_json(state).decode(),
+        **_facts(state, last),
+    }
+
+
+def attempt_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
+    """The row of `attempts` for the attempt that `state` is in; once judged, its state is its outcome for good."""
+    phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
+    judged = phase.outcome if isinstance(phase, Ended) else None
+    return {
+        "agent_id": agent_id,
+        "attempt": state.attempt,
+        "state": (judged or state.state).value,
+        **_facts(state, last),
+    }
+
+
+def _facts(state: AgentState, last: RecordedEvent) -> Row:
+    phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
+    live = phase if isinstance(phase, Live | Ended) else None
+    ended = phase if isinstance(phase, Ended) else None
+    process = live.process if live else None
+    cause, message = _why(live.stop if live else None, ended.failure if ended else None, ended)
+    return {
+        "pid": process.pid if process else None,
+        "shim_pid": process.shim_pid if process else None,
+        "boot_id": state.boot_id,
+        "directory": state.directory,
+        "requested_at": state.requested_at,
+        "started_at": live.started_at if live else None,
+        "running_at": live.running_at if live else None,
+        "ended_at": ended.ended_at if ended else None,
+        **_exit_columns(ended.exit if ended else None),
+        "outcome": ended.outcome.value if ended and ended.outcome else None,
+        "cause": cause,
+        "message": message,
+        "health": state.health.value,
+        "home": last.home,
+        "host": last.host,
+        "version": last.version,
+        "position": last.position,
+    }
+
+
+def _why(stop: Stop | None, failure: Failure | None, ended: Ended | None) -> tuple[str | None, str | None]:
+    """Why it failed or was lost; else why it was asked to stop, unless it had completed before that."""
+    if failure:
+        return failure.cause, failure.message
+    if stop and not (ended and ended.outcome == State.COMPLETED):
+        return stop.cause, stop.reason
+    return None, None
+
+
+def _exit_columns(seen: Exit | None) -> Row:
+    row: Row = {"exit_kind": None, "exit_code": None, "exit_signal": None, "exit_reason": None}
+    match seen:
+        case ExitedWithCode(code=code):
+            return row | {"exit_kind": "code", "exit_code": code}
+        case ExitedBySignal(signal=number):
+            return row | {"exit_kind": "signal", "exit_signal": number}
+        case ExitUnknown(reason=reason):
+            return row | {"exit_kind": "unknown", "exit_reason": reason}
+        case None:
+            return row
+
+
+def _upsert(table: Table) -> str:
+    # The same words on SQLite and PostgreSQL.
+    names = [column.name for column in table.columns]
+    keys = [column.name for column in table.primary_key.columns]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
+    return (
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(':' + name for name in names)})"  # noqa: S608
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
+    )
+
+
+def _json(value: Mapping[str, str] | Sequence[str]) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+@cache
+def _state_adapter() -> TypeAdapter[AgentState]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(AgentState)

@@ -1,0 +1,159 @@
+"""Questions about agents, answered from the rows of the projection. Loads neither SQLAlchemy nor pydantic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from eventstore.errors import AmbiguousAgent, UnknownAgent
+from eventstore.reader import Reader
+
+_SHOWN_CANDIDATES = 5
+
+
+class AgentRow(NamedTuple):
+    """One agent as of the log's head: its state and, of its latest attempt, the facts. Times in microseconds, UTC.
+
+    `pid` stays after the end: it is the pid that the attempt had. `exit_*` as in the log: a code, a signal, or unknown
+    with its reason; all null while nothing has ended.
+    """
+
+    agent_id: str
+    name: str
+    state: str
+    is_final: bool
+    attempt: int
+    since_at: int
+    spawned_at: int
+    due_at: int | None
+    labels: Mapping[str, str]
+    command: tuple[str, ...]
+    pid: int | None
+    shim_pid: int | None
+    boot_id: str
+    directory: str
+    requested_at: int
+    started_at: int | None
+    running_at: int | None
+    ended_at: int | None
+    exit_kind: str | None
+    exit_code: int | None
+    exit_signal: int | None
+    exit_reason: str | None
+    outcome: str | None
+    cause: str | None
+    message: str | None
+    health: str
+    home: str
+    host: str
+    version: int
+    position: int
+
+
+class AttemptRow(NamedTuple):
+    """One attempt: its last state, which is its outcome once judged, and the facts. Times in microseconds, UTC."""
+
+    agent_id: str
+    attempt: int
+    state: str
+    pid: int | None
+    shim_pid: int | None
+    boot_id: str
+    directory: str
+    requested_at: int
+    started_at: int | None
+    running_at: int | None
+    ended_at: int | None
+    exit_kind: str | None
+    exit_code: int | None
+    exit_signal: int | None
+    exit_reason: str | None
+    outcome: str | None
+    cause: str | None
+    message: str | None
+    health: str
+    home: str
+    host: str
+    version: int
+    position: int
+
+
+_AGENT = f"SELECT {', '.join(AgentRow._fields)} FROM agents"  # noqa: S608 (names of columns, no values)
+_ATTEMPT = f"SELECT {', '.join(AttemptRow._fields)} FROM attempts"  # noqa: S608
+
+
+def agents(
+    reader: Reader,
+    *,
+    include_final: bool = True,
+    state: str | Collection[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    home: str | None = None,
+) -> list[AgentRow]:
+    """Agents in the order they were first spawned, filtered: all of `labels` must match, any of the states."""
+    where, parameters = ["1 = 1"], list[object]()
+    if not include_final:
+        where.append("is_final = 0")
+    if state is not None:
+        states = [state] if isinstance(state, str) else list(state)
+        where.append(f"state IN ({', '.join('?' * len(states))})")
+        parameters += states
+    if home is not None:
+        where.append("home = ?")
+        parameters.append(home)
+    rows = reader.rows(f"{_AGENT} WHERE {' AND '.join(where)} ORDER BY spawned_at, agent_id", parameters)
+    found = [_agent(row) for row in rows]
+    if not labels:
+        return found
+    return [row for row in found if labels.items() <= row.labels.items()]
+
+
+def agent(reader: Reader, reference: str, *, home: str | None = None) -> AgentRow:
+    """The agent of this name (the one that has not ended, else the newest), id, or unambiguous beginning of an id.
+
+    Raises `UnknownAgent`, `AmbiguousAgent`.
+    """
+    here, parameters = ("", []) if home is None else (" AND home = ?", [home])
+    exact = reader.rows(
+        f"{_AGENT} WHERE (name = ? OR agent_id = ?){here}"
+        " ORDER BY agent_id = ? DESC, is_final, spawned_at DESC, position DESC LIMIT 1",
+        (reference, reference, *parameters, reference),
+    )
+    if exact:
+        return _agent(exact[0])
+    if not reference:
+        raise UnknownAgent(reference=reference)
+    alike = reader.rows(
+        f"{_AGENT} WHERE substr(agent_id, 1, ?) = ?{here} ORDER BY agent_id LIMIT {_SHOWN_CANDIDATES}",
+        (len(reference), reference, *parameters),
+    )
+    if not alike:
+        raise UnknownAgent(reference=reference)
+    if len(alike) > 1:
+        raise AmbiguousAgent(reference=reference, candidates=tuple(row[0] for row in alike))
+    return _agent(alike[0])
+
+
+def attempts(reader: Reader, agent_id: str) -> list[AttemptRow]:
+    """The attempts of one agent, first to last; empty for an unknown id."""
+    return [
+        AttemptRow._make(row)
+        for row in reader.rows(f"{_ATTEMPT} WHERE agent_id = ? ORDER BY attempt", (agent_id,))
+    ]
+
+
+def counts(reader: Reader, *, home: str | None = None) -> dict[str, int]:
+    """How many agents are in each state; states that none is in are absent."""
+    where, parameters = ("", ()) if home is None else (" WHERE home = ?", (home,))
+    query = f"SELECT state, count(*) FROM agents{where} GROUP BY state ORDER BY state"  # noqa: S608 (no values)
+    return dict(reader.rows(query, parameters))
+
+
+def _agent(row: tuple[Any, ...]) -> AgentRow:
+    agent = AgentRow._make(row)
+    return agent._replace(
+        is_final=bool(agent.is_final),
+        labels=json.loads(row[AgentRow._fields.index("labels")]),
+        command=tuple(json.loads(row[AgentRow._fields.index("command")])),
+    )
