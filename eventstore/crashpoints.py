@@ -36,6 +36,12 @@ POINTS = frozenset(
         "child.started",
         "child.after_gate",
         "child.before_exec",
+        "store.before_begin",
+        "store.after_begin",
+        "store.before_insert",
+        "store.after_insert",
+        "store.before_commit",
+        "store.after_commit",
     }
 )
 
