@@ -1,0 +1,133 @@
+"""`events`: the log, one sentence a line for people, one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from manager.cli import exit_codes, sanitize
+from manager.cli.options import INSTANT, agent_argument
+from manager.cli.sentences import SENTENCES, sentence
+from manager.cli.session import Session, current, shared_options, write, write_json
+from manager.cli.times import time_text
+
+if TYPE_CHECKING:
+    from eventstore.reader import Reader
+    from eventstore.record import RecordedEvent
+    from manager.view import View
+
+POLL_SECONDS = 0.1
+
+
+@click.command("events")
+@agent_argument(required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is still to come, until Ctrl-C.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=click.Choice(sorted(SENTENCES), case_sensitive=False),
+    metavar="TYPE",
+    help="Only events of this type, like FAILED (repeat for more).",
+)
+@click.option("--actor", help="Only what this actor did.")
+@click.option("--since", type=INSTANT, help="From this time on: RFC 3339, or 10m, 2h, 3d for that long ago.")
+@click.option("--until", type=INSTANT, help="Up to this time.")
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, metavar="POSITION", help="Only later positions."
+)
+@shared_options
+def events_command(
+    *,
+    agent: str | None,
+    follow: bool,
+    types: tuple[str, ...],
+    actor: str | None,
+    since: int | None,
+    until: int | None,
+    after: int,
+) -> int:
+    """Events of the log, or of one AGENT, in the order in which they were recorded.
+
+    `--since` and `--until` go by the time at which an event was recorded, which never runs backwards in the log.
+    """
+    session = current()
+    view = session.view()
+    stream = None if agent is None else f"agent/{view.agent(agent).id}"
+    names = Names(view)
+    while view.is_empty:
+        if not follow:
+            return exit_codes.DONE
+        time.sleep(POLL_SECONDS)
+        view = session.view()
+    start = after if since is None else max(after, position_before(view.reader, since))
+    source = _followed if follow else _stored
+    for event in source(view.reader, after=start, stream=stream, types=types):
+        if until is not None and event.recorded_at > until:
+            break
+        if actor is None or event.actor == actor:
+            _print(session, names, event)
+    return exit_codes.DONE
+
+
+class Names:
+    """Names of agents by stream, learnt from what passes and, for what came before, from the view."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._known: dict[str, str] | None = None
+
+    def of(self, event: RecordedEvent) -> str:
+        """The agent's name; `-` for an event that is not an agent's."""
+        kind, _, agent_id = event.stream.partition("/")
+        if kind != "agent":
+            return "-"
+        if self._known is None:
+            self._known = {agent.id: agent.name for agent in self._view.agents(all=True, vitals=False)}
+        if event.type == "SPAWNING":
+            self._known[agent_id] = str(json.loads(event.data).get("name", agent_id))
+        return self._known.get(agent_id, agent_id)
+
+
+def line(event: RecordedEvent, name: str, *, utc: bool) -> str:
+    """Time, name, type, sentence, actor."""
+    text = sentence(event.type, json.loads(event.data))
+    when = time_text(event.occurred_at, utc=utc)
+    return sanitize.one_line(f"{when}  {name}  {event.type}  {text}  [{event.actor}]")
+
+
+def position_before(reader: Reader, instant: int) -> int:
+    """The last position that was recorded before `instant`: a search by halves, for `recorded_at` never decreases."""
+    low, high = 0, reader.head().position
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = next(reader.events(after=middle - 1, limit=1))
+        low, high = (middle, high) if found.recorded_at < instant else (low, middle - 1)
+    return low
+
+
+def _stored(
+    reader: Reader, *, after: int, stream: str | None, types: Collection[str]
+) -> Iterator[RecordedEvent]:
+    return reader.events(after=after, stream=stream, types=types)
+
+
+def _followed(
+    reader: Reader, *, after: int, stream: str | None, types: Collection[str]
+) -> Iterator[RecordedEvent]:
+    while True:
+        head = reader.head().position  # read first: the filtered query must not skip what comes during it
+        yield from reader.events(after=after, until=head, stream=stream, types=types)
+        after = max(after, head)
+        time.sleep(POLL_SECONDS)
+
+
+def _print(session: Session, names: Names, event: RecordedEvent) -> None:
+    if session.json:
+        write_json(event.as_json())
+    else:
+        write(line(event, names.of(event), utc=session.utc))

@@ -1,0 +1,134 @@
+"""`logs`: what agents wrote."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+from eventstore.errors import InvalidRequest
+from manager.cli import exit_codes, sanitize
+from manager.cli.options import agents_argument
+from manager.cli.session import current, shared_options, write, write_json
+from manager.cli.tailing import POLL_SECONDS, AgentTail, Ending, Lines, Stream
+
+if TYPE_CHECKING:
+    from manager.status import AgentStatus
+    from manager.view import View
+
+SEARCHED_CHARACTERS = 4096  # of each line: the pattern is the user's own, the line is not
+
+
+@dataclass
+class _Source:
+    status: AgentStatus
+    tail: AgentTail
+    lines: Lines = field(default_factory=Lines)
+    ending: Ending = field(default_factory=Ending)
+    is_over: bool = False
+
+
+@click.command("logs")
+@agents_argument(required=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the agents have ended, over their restarts.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Begin with the last N lines.")
+@click.option("--stderr", is_flag=True, help="stderr instead of stdout.")
+@click.option(
+    "--attempt", type=click.IntRange(min=1), metavar="N", help="Output of this attempt, not of the latest."
+)
+@click.option("--grep", "pattern", metavar="RE", help="Only lines that match this regular expression.")
+@click.option("--raw", is_flag=True, help="As written: control characters are not escaped.")
+@shared_options
+def logs_command(
+    *,
+    agents: tuple[str, ...],
+    follow: bool,
+    lines: int | None,
+    stderr: bool,
+    attempt: int | None,
+    pattern: str | None,
+    raw: bool,
+) -> int:
+    """Output of agents; several of them are told apart by their names in front of each line.
+
+    `-n` counts lines before `--grep` looks at them, and only the first 4096 characters of a line are searched.
+    """
+    session = current()
+    view = session.view()
+    stream: Stream = "stderr" if stderr else "stdout"
+    sources = [_open(view, reference, stream, attempt, lines) for reference in agents]
+    printer = _Printer(_compile(pattern), is_named=len(sources) > 1, is_raw=raw, is_json=session.json)
+    while True:
+        for source in sources:
+            _advance(source, printer)
+        if not follow or all(source.is_over for source in sources):
+            break
+        time.sleep(POLL_SECONDS)
+        _look_again(view, sources)
+    for source in sources:
+        printer.show(source.status, source.lines.finish())
+    return exit_codes.DONE
+
+
+class _Printer:
+    """Writes the lines that match."""
+
+    def __init__(
+        self, pattern: re.Pattern[str] | None, *, is_named: bool, is_raw: bool, is_json: bool
+    ) -> None:
+        self._pattern = pattern
+        self._is_named = is_named
+        self._is_raw = is_raw
+        self._is_json = is_json
+
+    def show(self, status: AgentStatus, lines: Sequence[str]) -> None:
+        """Write those of the agent's lines that are wanted."""
+        for line in lines:
+            if self._pattern is not None and not self._pattern.search(line[:SEARCHED_CHARACTERS]):
+                continue
+            if self._is_json:
+                write_json({"agent": status.name, "id": status.id, "line": line})
+                continue
+            text = line if self._is_raw else sanitize.output(line)
+            write(f"{sanitize.one_line(status.name)} | {text}" if self._is_named else text)
+
+
+def _open(view: View, reference: str, stream: Stream, attempt: int | None, lines: int | None) -> _Source:
+    status = view.agent(reference)
+    if attempt is not None and attempt > status.attempt:
+        raise InvalidRequest(
+            f"cannot show attempt {attempt} of {status.name}: it has had {status.attempt}; leave --attempt out"
+        )
+    tail = AgentTail(view, stream, attempt=attempt or status.attempt, is_pinned=attempt is not None)
+    if lines is not None:
+        tail.skip_to_last(status, lines)
+    source = _Source(status=status, tail=tail)
+    source.is_over = source.ending.seen(status)
+    return source
+
+
+def _advance(source: _Source, printer: _Printer) -> None:
+    for chunk in source.tail.read(source.status):
+        printer.show(source.status, source.lines.feed(chunk))
+
+
+def _look_again(view: View, sources: Sequence[_Source]) -> None:
+    for source in sources:
+        if not source.is_over:
+            source.status = view.agent(source.status.id)
+            source.is_over = source.ending.seen(source.status)
+
+
+def _compile(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise InvalidRequest(
+            f"cannot search for {pattern!r}: {error}; give a Python regular expression"
+        ) from error

@@ -1,0 +1,87 @@
+"""Parameter types that several commands share; what is wrong with a value is said in one line."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from manager.cli.durations import parse_duration, parse_grace
+from manager.cli.session import now
+from manager.cli.times import parse_instant
+
+_T = TypeVar("_T")
+
+
+class _Parsed(click.ParamType):
+    """A parameter that one function parses, raising `ValueError` with the reason."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def parse_pair(text: str) -> tuple[str, str]:
+    """`k=v` as a pair. Raises `ValueError`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"{text!r} is not of the form key=value")
+    return key, value
+
+
+def parse_signal(text: str) -> int:
+    """The number of `TERM`, `SIGTERM`, `15`, `RTMIN+2`. Raises `ValueError`."""
+    name = text.upper().removeprefix("SIG")
+    if name.isascii() and name.isdigit():
+        number = int(name)
+    elif name.startswith("RTMIN+") and name[6:].isdigit():
+        number = signal.SIGRTMIN + int(name[6:])
+    else:
+        found = getattr(signal.Signals, f"SIG{name}", None)
+        number = 0 if found is None else int(found)
+    if not 1 <= number <= signal.SIGRTMAX:
+        raise ValueError(f"{text!r} is not a signal; write it like TERM, SIGUSR1 or 15")
+    return number
+
+
+DURATION = _Parsed("duration", parse_duration)
+GRACE = _Parsed("s,s,s", parse_grace)
+PAIR = _Parsed("key=value", parse_pair)
+SIGNAL = _Parsed("signal", parse_signal)
+INSTANT = _Parsed("time", lambda text: parse_instant(text, now=now()))
+
+
+def complete_agents(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of agents, for the shell: live ones first. Whatever goes wrong, there is nothing to offer."""
+    from manager.cli.session import Session
+
+    try:
+        given = ctx.find_root().params.get("home_option") or ctx.params.get("home_option")
+        view = Session(home_option=given).view()
+        found = view.agents(all=True, vitals=False)
+    except Exception:
+        return []
+    names = sorted(found, key=lambda agent: (agent.is_final, agent.name))
+    return list(dict.fromkeys(agent.name for agent in names if agent.name.startswith(incomplete)))
+
+
+def agents_argument(*, required: bool) -> Callable[[_T], _T]:
+    """`AGENT…`, completed by the shell."""
+    return click.argument(
+        "agents", nargs=-1, required=required, metavar="AGENT...", shell_complete=complete_agents
+    )
+
+
+def agent_argument(*, required: bool = True) -> Callable[[_T], _T]:
+    """`AGENT`, completed by the shell."""
+    return click.argument("agent", required=required, metavar="AGENT", shell_complete=complete_agents)

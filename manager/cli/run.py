@@ -1,0 +1,151 @@
+"""`run` and `restart`: an agent started, and seen to run, before the command says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from manager.cli import exit_codes, sanitize
+from manager.cli.options import agent_argument
+from manager.cli.sentences import exit_text
+from manager.cli.session import Session, changing_options, complain, current, say, write, write_json
+from manager.cli.specification import build_spec, spec_options
+from manager.cli.tailing import POLL_SECONDS, AgentTail, Ending, Passage
+
+if TYPE_CHECKING:
+    from manager.door import StartFailed
+    from manager.status import AgentStatus
+    from manager.view import View
+
+LAST_LINES = 10
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option(
+    "--name", metavar="NAME", help="Name of the agent, unique among those that have not ended [its id]."
+)
+@spec_options
+@click.option(
+    "-f", "--follow", is_flag=True, help="Stream its output until it ends, and return its exit code."
+)
+@click.option("--no-wait", is_flag=True, help="Do not wait until it is seen to run.")
+@changing_options
+def run_command(*, name: str | None, follow: bool, no_wait: bool, **options: Any) -> int:
+    """Start one agent and print its id once it runs.
+
+    The command is executed as it is, without a shell. It inherits this environment (or, where a coordinator holds the
+    home, that of the coordinator) and writes to files; `outlive logs` shows them.
+    """
+    from manager.door import StartFailed
+
+    session = current()
+    spec = build_spec(**options)
+    with session.door() as door:
+        try:
+            status = door.spawn(spec, name, wait=not (no_wait or follow))
+        except StartFailed as error:
+            return failed_start(session, error)
+        if follow:
+            return follow_output(session, status)
+    return show_started(session, status, is_waited=not no_wait)
+
+
+@click.command("restart")
+@agent_argument()
+@click.option("--reason", metavar="TEXT", help="Why: it goes into the log.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until it is seen to run again.")
+@changing_options
+def restart_command(*, agent: str, reason: str | None, no_wait: bool) -> int:
+    """Start AGENT again as a new attempt; where it runs it is stopped first."""
+    from manager.door import StartFailed
+
+    session = current()
+    with session.door() as door:
+        try:
+            status = door.restart(agent, reason=reason, wait=not no_wait)
+        except StartFailed as error:
+            return failed_start(session, error)
+    return show_started(session, status, is_waited=not no_wait)
+
+
+def show_started(session: Session, status: AgentStatus, *, is_waited: bool) -> int:
+    """Print the id, or the agent object; 5 where it should have been seen to run and was not yet."""
+    if session.json:
+        write_json(status.as_json())
+    else:
+        write(status.id)
+    if is_waited and status.state == "SPAWNING":
+        complain(
+            f"cannot say that {status.name} runs: it was started and not yet seen; ask `outlive status {status.name}`"
+        )
+        return exit_codes.NOT_VERIFIED
+    return exit_codes.DONE
+
+
+def failed_start(session: Session, error: StartFailed) -> int:
+    """Say why, with what it last wrote; the exit code that a shell would give."""
+    status = error.status
+    if session.json:
+        write_json(status.as_json())
+    why = str(error)
+    if error.errno is not None and os.strerror(error.errno) not in why:
+        why += f" ({errno.errorcode.get(error.errno, error.errno)}: {os.strerror(error.errno)})"
+    complain(why if why.startswith("cannot") else f"cannot start {status.name}: {why}")
+    for line in last_output(session.view(), status):
+        say(f"  | {line}")
+    return exit_codes.of_failed_start(phase=error.phase, number=error.errno)
+
+
+def last_output(view: View, status: AgentStatus) -> tuple[str, ...]:
+    """The last lines of stderr, or of stdout where stderr is empty."""
+    from manager.output import last_lines
+
+    return last_lines(view.log_path(status, stream="stderr", attempt=None).parent, LAST_LINES)
+
+
+def follow_output(session: Session, status: AgentStatus) -> int:
+    """Stream what the agent writes, over its restarts, until it has ended; its exit code, or 128 + signal.
+
+    Ctrl-C ends the command and leaves the agent running.
+    """
+    view = session.view()
+    sys.stdout.flush()
+    tails = [
+        (AgentTail(view, "stdout", attempt=status.attempt), Passage(sys.stdout.fileno())),
+        (AgentTail(view, "stderr", attempt=status.attempt), Passage(sys.stderr.fileno())),
+    ]
+    ending = Ending()
+    try:
+        while True:
+            status = view.agent(status.id)
+            is_over = ending.seen(status)
+            for tail, passage in tails:
+                for chunk in tail.read(status):
+                    passage.write(chunk)
+            if is_over:
+                return own_code(session, status)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        name = sanitize.one_line(status.name)
+        say(
+            f"\n{name} goes on running; see it again with `outlive logs -f {name}`, end it with `outlive stop {name}`"
+        )
+        return exit_codes.INTERRUPTED
+
+
+def own_code(session: Session, status: AgentStatus) -> int:
+    """The agent's exit code as a shell shows it; 125 where it is not known, with the reason on stderr."""
+    code = None if status.exit is None else status.exit.shell_code
+    if session.verbose and status.exit is not None:
+        say(f"{status.name}: {status.state}, {exit_text(status.exit.as_json())}")
+    if code is not None:
+        return code
+    why = status.message or (status.exit.reason if status.exit else None) or "nobody saw its end"
+    complain(f"cannot tell how {status.name} ended: {why}; see `outlive events {status.name}`")
+    return exit_codes.OUTLIVE_FAILED
