@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, select, text
+from sqlalchemy import Connection, Table
 
+from eventstore.appending import Statements
 from eventstore.codec import UnknownEvent
 from eventstore.errors import NameInUse
 from eventstore.lifecycle import evolve
@@ -61,8 +62,8 @@ class AgentsProjection:
     def __init__(self, agents: Table = tables.agents, attempts: Table = tables.attempts) -> None:
         self._agents = agents
         self._attempts = attempts
-        self._upsert_agents = text(_upsert(agents))
-        self._upsert_attempts = text(_upsert(attempts))
+        self._upsert_agents = _upsert(agents)
+        self._upsert_attempts = _upsert(attempts)
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Take in the events of agents' streams.
@@ -72,7 +73,8 @@ class AgentsProjection:
         mine = [event for event in events if event.stream.startswith(STREAM_PREFIX)]
         if not mine:
             return
-        states = self._states(connection, {agent_id_of(event.stream) for event in mine})
+        statements = Statements(connection)
+        states = self._states(statements, {agent_id_of(event.stream) for event in mine})
         were_live = {agent_id for agent_id, state in states.items() if state and not state.is_final}
         last: dict[str, RecordedEvent] = {}
         touched: dict[tuple[str, int], tuple[AgentState, RecordedEvent]] = {}
@@ -84,46 +86,42 @@ class AgentsProjection:
                 touched[agent_id, state.attempt] = (state, event)
         rows = [agent_row(agent_id, state, last[agent_id]) for agent_id, state in states.items() if state]
         rows.sort(key=lambda row: -row["is_final"])  # a name is given back before it is taken
-        self._require_free_names(connection, rows, were_live)
+        self._require_free_names(statements, rows, were_live)
         if rows:
-            connection.execute(self._upsert_agents, rows)
-            connection.execute(
-                self._upsert_attempts,
-                [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()],
-            )
+            statements.run_many(self._upsert_agents, _values(self._agents, rows))
+            attempts = [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()]
+            statements.run_many(self._upsert_attempts, _values(self._attempts, attempts))
 
     def reset(self, connection: Connection) -> None:
         """Empty both tables."""
         connection.execute(self._agents.delete())
         connection.execute(self._attempts.delete())
 
-    def _states(self, connection: Connection, ids: set[str]) -> dict[str, AgentState | None]:
+    def _states(self, statements: Statements, ids: set[str]) -> dict[str, AgentState | None]:
         found: dict[str, AgentState | None] = {}
         wanted = list(ids)
-        columns = self._agents.c
         for start in range(0, len(wanted), _IDS_A_QUERY):
             part = wanted[start : start + _IDS_A_QUERY]
-            query = select(columns.agent_id, columns.state_json).where(columns.agent_id.in_(part))
-            for agent_id, stored in connection.execute(query):
+            marks = ", ".join("?" * len(part))
+            query = f"SELECT agent_id, state_json FROM {self._agents.name} WHERE agent_id IN ({marks})"  # noqa: S608
+            for agent_id, stored in statements.rows(query, part):
                 found[agent_id] = _state_adapter().validate_json(stored)
         return found
 
-    def _require_free_names(self, connection: Connection, rows: list[Row], were_live: set[str]) -> None:
+    def _require_free_names(self, statements: Statements, rows: list[Row], were_live: set[str]) -> None:
         # The unique index decides; asking first gives the answer a holder's name, on any database.
         taken: dict[tuple[str, str], str] = {}
         ended = {row["agent_id"] for row in rows if row["is_final"]}
-        columns = self._agents.c
+        query = f"SELECT agent_id FROM {self._agents.name} WHERE home = ? AND name = ? AND is_final = 0"  # noqa: S608
         for row in rows:
             if row["is_final"]:
                 continue
-            holder = taken.setdefault((row["home"], row["name"]), row["agent_id"])
-            if holder == row["agent_id"] and row["agent_id"] not in were_live:
-                query = select(columns.agent_id).where(
-                    columns.home == row["home"], columns.name == row["name"], columns.is_final == 0
-                )
-                others = set(connection.scalars(query)) - ended - {row["agent_id"]}
-                holder = others.pop() if others else holder
-            if holder != row["agent_id"]:
+            agent_id = row["agent_id"]
+            holder = taken.setdefault((row["home"], row["name"]), agent_id)
+            if holder == agent_id and agent_id not in were_live:
+                found = {other for (other,) in statements.rows(query, (row["home"], row["name"]))}
+                holder = next(iter(found - ended - {agent_id}), agent_id)
+            if holder != agent_id:
                 raise NameInUse(name=row["name"], holder=holder)
 
 
@@ -217,9 +215,14 @@ def _upsert(table: Table) -> str:
     keys = [column.name for column in table.primary_key.columns]
     changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
     return (
-        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(':' + name for name in names)})"  # noqa: S608
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
     )
+
+
+def _values(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    names = [column.name for column in table.columns]
+    return [tuple(row[name] for name in names) for row in rows]
 
 
 def _json(value: Mapping[str, str] | Sequence[str]) -> str:
