@@ -12,10 +12,10 @@ from manager.cli.durations import parse_duration, parse_grace
 from manager.cli.session import now
 from manager.cli.times import parse_instant
 
-_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType[Any]):
     """A parameter that one function parses, raising `ValueError` with the reason."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -75,13 +75,13 @@ def complete_agents(ctx: click.Context, _parameter: click.Parameter, incomplete:
     return list(dict.fromkeys(agent.name for agent in names if agent.name.startswith(incomplete)))
 
 
-def agents_argument(*, required: bool) -> Callable[[_T], _T]:
+def agents_argument(*, required: bool) -> Callable[[_F], _F]:
     """`AGENT…`, completed by the shell."""
     return click.argument(
         "agents", nargs=-1, required=required, metavar="AGENT...", shell_complete=complete_agents
     )
 
 
-def agent_argument(*, required: bool = True) -> Callable[[_T], _T]:
+def agent_argument(*, required: bool = True) -> Callable[[_F], _F]:
     """`AGENT`, completed by the shell."""
     return click.argument("agent", required=required, metavar="AGENT", shell_complete=complete_agents)

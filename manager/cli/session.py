@@ -42,6 +42,11 @@ class Session:
 
         return find_home(self.home_option)
 
+    @property
+    def database(self) -> str:
+        """URL of the database: what was given, else SQLite in the home."""
+        return self.database_url or f"sqlite:///{self.home / 'events.db'}"
+
     def view(self) -> View:
         """For reading: takes no lock, asks nobody. Raises `StoreUnavailable` or `SchemaMismatch`."""
         from manager.view import View

@@ -1,0 +1,48 @@
+"""`db current` and `db upgrade`: the schema that the database has, and the one this release needs."""
+
+from __future__ import annotations
+
+import click
+
+from manager.cli import exit_codes
+from manager.cli.session import current, shared_options, write, write_json
+
+
+@click.group("db")
+@shared_options
+def db_command() -> None:
+    """Version of the database, and its upgrade."""
+
+
+@db_command.command("current")
+@shared_options
+def current_command() -> int:
+    """Print the schema that the database has, and the one this release needs; exit 1 where they differ."""
+    from eventstore import schema
+
+    session = current()
+    found = schema.current(session.database)
+    if session.json:
+        write_json({"schema": "outlive.db/1", "current": found, "needed": schema.HEAD})
+    else:
+        write(f"{found or 'none'}\t(needed: {schema.HEAD})")
+    return exit_codes.DONE if found in (None, schema.HEAD) else exit_codes.FAILED
+
+
+@db_command.command("upgrade")
+@shared_options
+def upgrade_command() -> int:
+    """Bring the database up to this release; a newer one is refused. A second time changes nothing."""
+    from eventstore import schema
+    from manager.home import Home
+
+    session = current()
+    if session.database_url is None:
+        Home(session.home).prepare()
+    before = schema.current(session.database)
+    after = schema.upgrade(session.database)
+    if session.json:
+        write_json({"schema": "outlive.db/1", "before": before, "current": after})
+    else:
+        write(f"{before or 'none'} → {after}" if before != after else f"{after}\t(nothing to do)")
+    return exit_codes.DONE

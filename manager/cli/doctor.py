@@ -1,0 +1,206 @@
+"""`doctor`: whether the home, the database and the system are as outlive needs them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import click
+
+from eventstore.errors import NoDatabase, OutliveError, SchemaMismatch
+from manager.cli import exit_codes
+from manager.cli.durations import size_text
+from manager.cli.render import Column, show_table
+from manager.cli.session import Session, current, shared_options, write_json
+
+if TYPE_CHECKING:
+    from eventstore.reader import Reader
+    from manager.home import Home
+
+SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path on Linux, less the closing NUL
+WAL_RESET_FIXED_IN = (3, 51, 3)  # a checkpoint that meets a writer could corrupt a WAL database before it
+LOW_SPACE_BYTES = 1024**3
+NO_SPACE_BYTES = 64 * 1024**2
+SHOWN_LEFTOVERS = 5
+
+
+class Check(NamedTuple):
+    """One thing that was looked at. `warning` is told and does not make the command fail."""
+
+    name: str
+    verdict: Literal["ok", "warning", "bad"]
+    detail: str
+
+
+@click.command("doctor")
+@shared_options
+def doctor_command() -> int:
+    """Check the home, the database and what the system offers; exit 1 where something is bad. Changes nothing."""
+    session = current()
+    checks = list(examine(session))
+    is_ok = all(check.verdict != "bad" for check in checks)
+    if session.json:
+        write_json(
+            {"schema": "outlive.doctor/1", "ok": is_ok, "checks": [check._asdict() for check in checks]}
+        )
+    else:
+        show_table(session, (Column("CHECK"), Column("VERDICT"), Column("NOTE")), checks)
+    return exit_codes.DONE if is_ok else exit_codes.FAILED
+
+
+def examine(session: Session) -> Iterator[Check]:
+    """All checks, one after the other."""
+    from manager.home import Home
+
+    home = Home(session.home)
+    yield from _home(home)
+    yield from _system()
+    yield _sqlite()
+    if home.path.is_dir():
+        yield _space(home)
+    try:
+        from eventstore.reader import Reader
+
+        reader = Reader.open(session.database)
+    except NoDatabase:
+        yield Check("database", "ok", f"none yet; the first agent makes {home.database}")
+    except SchemaMismatch as error:
+        yield Check("schema", "bad", str(error))
+    except OutliveError as error:
+        yield Check("database", "bad", str(error))
+    else:
+        yield from _database(reader, home, is_in_home=session.database_url is None)
+        reader.close()
+
+
+def _home(home: Home) -> Iterator[Check]:
+    from manager.home import HomeError
+
+    length = len(os.fsencode(home.control_socket))
+    if length > SOCKET_PATH_BYTES:
+        detail = (
+            f"{home.path}: {length} bytes with control.sock, a socket's path may have {SOCKET_PATH_BYTES}"
+        )
+        yield Check("home path", "bad", f"{detail}; choose a shorter one with --home")
+    if not os.path.lexists(home.path):
+        yield Check("home", "ok", f"{home.path} does not exist yet; the first agent makes it")
+        return
+    try:
+        home.check()
+    except HomeError as error:
+        yield Check("home", "bad", str(error))
+        return
+    yield Check("home", "ok", f"{home.path}: ours, mode 0700")
+    open_files = [
+        name
+        for name in sorted(os.listdir(home.path))
+        if os.lstat(home.path / name).st_mode & 0o077 and not os.path.islink(home.path / name)
+    ]
+    if open_files:
+        detail = f"open to others: {', '.join(open_files)}; run: chmod go= {home.path}/*"
+        yield Check("files", "warning", detail)
+    yield Check("coordinator", "ok", _holder(home))
+
+
+def _holder(home: Home) -> str:
+    try:
+        descriptor = os.open(home.path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return "none has ever held the home"
+    try:
+        # Shared and given back at once: whoever wants the lock in this instant waits longer than that for it.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        holder = home.holder() or {}
+        return (
+            f"process {holder.get('pid')} ({holder.get('argv')}) holds the home since {holder.get('since')}"
+        )
+    finally:
+        os.close(descriptor)
+    return "none holds the home now; commands that change something act as one"
+
+
+def _system() -> Iterator[Check]:
+    from manager.process.features import features
+
+    lost = {
+        "pidfd": "identities are compared by creation time",
+        "pidfs": "the shim's lock vouches for identities",
+        "pidfd_info": "exit codes are unknown once a shim is lost",
+        "subreaper": "trees are never known to be complete",
+        "proc_children": "children are found by reading every process",
+        "cgroup": "membership goes by ancestry alone",
+    }
+    found = features()
+    for name, value in found._asdict().items():
+        without = f"not there: {lost.get(name, 'less is known of processes')}"
+        yield Check(f"kernel {name}", "ok" if value else "warning", str(value) if value else without)
+
+
+def _sqlite() -> Check:
+    if sqlite3.sqlite_version_info < WAL_RESET_FIXED_IN:
+        fixed = ".".join(map(str, WAL_RESET_FIXED_IN))
+        detail = (
+            f"{sqlite3.sqlite_version}: before {fixed} a checkpoint that met a writer could corrupt a WAL database (rare); "
+            "use a Python with a newer SQLite, and `outlive verify` after a crash"
+        )
+        return Check("sqlite", "warning", detail)
+    return Check("sqlite", "ok", sqlite3.sqlite_version)
+
+
+def _space(home: Home) -> Check:
+    free = shutil.disk_usage(home.path).free
+    verdict: Literal["ok", "warning", "bad"] = (
+        "bad" if free < NO_SPACE_BYTES else "warning" if free < LOW_SPACE_BYTES else "ok"
+    )
+    return Check("disk", verdict, f"{size_text(free)} free")
+
+
+def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check]:
+    from eventstore.schema import HEAD
+
+    yield Check("schema", "ok", f"{HEAD}, as this release needs it")
+    if is_in_home:
+        mode = str(reader.rows("PRAGMA journal_mode")[0][0])
+        detail = (
+            f"journal mode {mode}"
+            if mode == "wal"
+            else f"journal mode {mode}, not wal: commands may block each other"
+        )
+        yield Check("database", "ok" if mode == "wal" else "warning", detail)
+    head = reader.head()
+    yield Check(
+        "log", "ok", f"{head.position} events, head {head.hash.hex()[:16]}…; `outlive verify` checks them all"
+    )
+    behind = [f"{name} at {position}" for name, position in _projections(reader) if position != head.position]
+    if behind:
+        yield Check(
+            "projections",
+            "warning",
+            f"{', '.join(behind)}, the log at {head.position}; run `outlive rebuild`",
+        )
+    leftovers = _unknown_attempts(reader, home)
+    if leftovers:
+        shown = ", ".join(leftovers[:SHOWN_LEFTOVERS]) + (" …" if len(leftovers) > SHOWN_LEFTOVERS else "")
+        detail = (
+            f"{len(leftovers)} directories that the log does not know: {shown}; look before removing them"
+        )
+        yield Check("attempts", "warning", detail)
+
+
+def _projections(reader: Reader) -> list[tuple[str, int]]:
+    return [
+        (str(name), int(position)) for name, position in reader.rows("SELECT name, position FROM projections")
+    ]
+
+
+def _unknown_attempts(reader: Reader, home: Home) -> list[str]:
+    known = {str(directory) for (directory,) in reader.rows("SELECT directory FROM attempts")}
+    found = [path for path in home.agents.glob("*/*") if path.is_dir() and not path.is_symlink()]
+    return sorted(
+        str(relative) for path in found if str(relative := path.relative_to(home.path)) not in known
+    )

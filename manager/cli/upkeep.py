@@ -1,0 +1,139 @@
+"""`recover`, `verify` and `rebuild`: the log against the system, against itself, and against its projections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from manager.cli import exit_codes
+from manager.cli.render import Column, show_table
+from manager.cli.session import (
+    Session,
+    changing_options,
+    complain,
+    current,
+    shared_options,
+    write,
+    write_json,
+)
+
+PROJECTIONS = ("agents",)
+
+
+@click.command("recover")
+@changing_options
+def recover_command() -> int:
+    """Replay the log, compare it with the processes that are there, re-attach; print what was found.
+
+    Every command that changes something does this first; alone it is for after a crash, and for the curious.
+    """
+    session = current()
+    with session.door() as door:
+        report = door.recover()
+    found = report.as_json()
+    if session.json:
+        write_json(found)
+        return exit_codes.DONE
+    rows = [
+        (name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value))
+        for name, value in found.items()
+    ]
+    show_table(session, (Column("FOUND"), Column("COUNT", is_number=True)), rows)
+    return exit_codes.DONE
+
+
+@click.command("verify")
+@click.option(
+    "--from", "start", type=click.IntRange(min=1), default=1, metavar="POSITION", help="Begin here."
+)
+@click.option("--to", "until", type=click.IntRange(min=1), metavar="POSITION", help="End here.")
+@shared_options
+def verify_command(*, start: int, until: int | None) -> int:
+    """Compute the hash chain of the log anew; exit 6 and the first bad position where it is not what was written."""
+    session = current()
+    view = session.view()
+    if view.is_empty:
+        head = {"position": 0, "hash": None}
+        return _nothing(session, {"schema": "outlive.verify/1", "intact": True, "checked": 0, "head": head})
+    verdict = view.reader.verify(start=start, until=until)
+    if session.json:
+        write_json(
+            {
+                "schema": "outlive.verify/1",
+                "intact": verdict.is_intact,
+                "checked": verdict.checked,
+                "position": verdict.position,
+                "problem": verdict.problem,
+                "detail": verdict.detail,
+                "head": {"position": verdict.head_position, "hash": verdict.head_hash.hex()},
+            }
+        )
+    elif verdict.is_intact:
+        write(f"intact: {verdict.checked} events, head {verdict.head_position} {verdict.head_hash.hex()}")
+    if verdict.is_intact:
+        return exit_codes.DONE
+    complain(
+        f"cannot trust the log from position {verdict.position} on: {verdict.problem}: {verdict.detail}; "
+        f"{verdict.checked} events before it are as they were written: restore the rest from a backup"
+    )
+    return exit_codes.INTEGRITY
+
+
+@click.command("rebuild")
+@click.argument("projection", required=False, type=click.Choice(PROJECTIONS), metavar="[PROJECTION]")
+@click.option(
+    "--check", is_flag=True, help="Change nothing: compare the live rows with the log; exit 6 on differences."
+)
+@changing_options
+def rebuild_command(*, projection: str | None, check: bool) -> int:
+    """Make PROJECTION (default: all) anew from the log, beside the live rows, and put it in their place."""
+    session = current()
+    if check:
+        return _check(session)
+    with session.door() as door:
+        result = door.rebuild(projection)
+    if session.json:
+        write_json({"schema": "outlive.rebuild/1", "projection": projection, "position": result})
+    else:
+        write(f"rebuilt from {result} events")
+    return exit_codes.DONE
+
+
+def _check(session: Session) -> int:
+    from eventstore.errors import NoDatabase
+    from eventstore.store import EventStore
+    from projections.rebuild import check
+
+    try:
+        store = EventStore.open(session.database, home="", host="", create=False)
+    except NoDatabase:
+        return _nothing(session, {"schema": "outlive.rebuild/1", "same": True, "differences": []})
+    with store:
+        differences = check(store)
+    if session.json:
+        found = [difference._asdict() for difference in differences]
+        write_json({"schema": "outlive.rebuild/1", "same": not found, "differences": found})
+    elif differences:
+        columns = (Column("AGENT"), Column("ATTEMPT"), Column("COLUMN"), Column("LIVE"), Column("LOG"))
+        rows = [
+            (d.agent_id, "-" if d.attempt is None else str(d.attempt), d.column, str(d.live), str(d.folded))
+            for d in differences
+        ]
+        show_table(session, columns, rows)
+    else:
+        write("the same: every row is what the log says")
+    if not differences:
+        return exit_codes.DONE
+    complain(
+        f"cannot trust the projections: {len(differences)} values differ from the log; run `outlive rebuild`"
+    )
+    return exit_codes.INTEGRITY
+
+
+def _nothing(session: Session, what: dict[str, Any]) -> int:
+    if session.json:
+        write_json(what)
+    else:
+        write("nothing has been recorded yet")
+    return exit_codes.DONE
