@@ -143,6 +143,8 @@ def agent_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
         "due_at": state.phase.due_at if isinstance(state.phase, Waiting) else None,
         "labels": _json(dict(state.spec.labels)),
         "command": _json(state.spec.command),
+        "cwd": state.spec.cwd,
+        "restarts_used": state.restarts_used,
         "state_json": _state_adapter().dump_json(state).decode(),
         **_facts(state, last),
     }
@@ -168,6 +170,7 @@ def _facts(state: AgentState, last: RecordedEvent) -> Row:
     cause, message = _why(live.stop if live else None, ended.failure if ended else None, ended)
     return {
         "pid": process.pid if process else None,
+        "start_ticks": process.start_ticks if process else None,
         "shim_pid": process.shim_pid if process else None,
         "boot_id": state.boot_id,
         "directory": state.directory,

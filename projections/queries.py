@@ -29,7 +29,10 @@ class AgentRow(NamedTuple):
     due_at: int | None
     labels: Mapping[str, str]
     command: tuple[str, ...]
+    cwd: str | None
+    restarts_used: int
     pid: int | None
+    start_ticks: int | None
     shim_pid: int | None
     boot_id: str
     directory: str
@@ -58,6 +61,7 @@ class AttemptRow(NamedTuple):
     attempt: int
     state: str
     pid: int | None
+    start_ticks: int | None
     shim_pid: int | None
     boot_id: str
     directory: str

@@ -11,6 +11,7 @@ def _facts() -> list[Column[object]]:
     """What is known of an attempt's process; in `agents`, of the latest attempt's."""
     return [
         Column("pid", BIG),
+        Column("start_ticks", BIG),
         Column("shim_pid", BIG),
         Column("boot_id", Text, nullable=False),
         Column("directory", Text, nullable=False),
@@ -46,6 +47,8 @@ agents = Table(
     Column("due_at", BIG),
     Column("labels", Text, nullable=False),
     Column("command", Text, nullable=False),
+    Column("cwd", Text),
+    Column("restarts_used", Integer, nullable=False),
     Column("state_json", Text, nullable=False),
     *_facts(),
     sqlite_strict=True,

@@ -109,6 +109,8 @@ def _agents() -> None:
         sa.Column("due_at", BIG),
         sa.Column("labels", sa.Text, nullable=False),
         sa.Column("command", sa.Text, nullable=False),
+        sa.Column("cwd", sa.Text),
+        sa.Column("restarts_used", sa.Integer, nullable=False),
         sa.Column("state_json", sa.Text, nullable=False),
         *_facts(),
         sqlite_strict=True,
@@ -136,6 +138,7 @@ def _agents() -> None:
 def _facts() -> list[sa.Column[object]]:
     return [
         sa.Column("pid", BIG),
+        sa.Column("start_ticks", BIG),
         sa.Column("shim_pid", BIG),
         sa.Column("boot_id", sa.Text, nullable=False),
         sa.Column("directory", sa.Text, nullable=False),
