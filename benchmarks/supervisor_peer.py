@@ -1,0 +1,167 @@
+"""supervisor: one `supervisord` that is the parent of all, driven over XML-RPC on a unix socket.
+
+The programs are described before the clock starts. `startsecs=0` spares it the second for which it would otherwise
+watch each program, `redirect_stderr` a pipe each, and no log file the writing. `minfds` keeps its default: each child
+closes that many descriptors one by one, and 8,000 of them doubled the time; the limit is raised from outside instead.
+Listing 1,000 programs keeps it busy for about 0.4 s, so it is asked only once the kernel shows that many children.
+"""
+
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+import psutil
+
+from benchmarks.processes import SLEEPER, Stuck, child_count, end, pss_bytes, wait_until_sleeping
+
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+POLL_SECONDS = 0.02
+RUNNING = 20  # supervisor.states.ProcessStates
+
+DAEMON = """\
+[supervisord]
+nodaemon=true
+logfile=/dev/null
+logfile_maxbytes=0
+pidfile={folder}/pid
+childlogdir={folder}
+[unix_http_server]
+file={folder}/rpc.sock
+chmod=0700
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files={folder}/programs/*.conf
+"""
+PROGRAMS = """\
+[program:sleeper]
+command={command}
+numprocs={count}
+process_name=sleeper%(process_num)05d
+autostart=false
+startsecs=0
+stdout_logfile=NONE
+redirect_stderr=true
+"""
+
+
+class SupervisorPeer:
+    """A private `supervisord` in a folder of its own."""
+
+    name = "supervisor"
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._sleepers: list[psutil.Process] = []
+
+    def unavailable(self) -> str | None:
+        """A reason unless the package is there."""
+        try:
+            version("supervisor")
+        except PackageNotFoundError:
+            return "supervisor is not installed (`pip install outlive[bench]`)"
+        return None
+
+    def version(self) -> str:
+        """The installed package's version."""
+        return version("supervisor")
+
+    def open(self) -> None:
+        """Start the daemon without programs and wait until it answers."""
+        self._folder = Path(tempfile.mkdtemp(prefix="outlive-bench-supervisor-"))
+        (self._folder / "programs").mkdir()
+        configuration = self._folder / "supervisord.conf"
+        configuration.write_text(DAEMON.format(folder=self._folder), encoding="utf-8")
+        self._daemon = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-n", "-c", str(configuration)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=self._folder, start_new_session=True,
+        )  # fmt: skip
+        _, most = resource.prlimit(self._daemon.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self._daemon.pid, resource.RLIMIT_NOFILE, (most, most))
+        deadline_at = time.monotonic() + START_SECONDS
+        while not self._answers():
+            _check(deadline_at, "supervisord does not answer")
+
+    def start(self, count: int) -> float:
+        """Seconds from the request to the daemon reporting each RUNNING and each executing the sleeper."""
+        programs = self._place() / "programs" / "sleepers.conf"
+        programs.write_text(PROGRAMS.format(command=" ".join(SLEEPER), count=count), encoding="utf-8")
+        self._rpc().reloadConfig()
+        self._rpc().addProcessGroup("sleeper")
+        began_at = time.monotonic()
+        deadline_at = began_at + START_SECONDS
+        self._rpc().startProcessGroup("sleeper", False)
+        while child_count(self._daemon_pid()) < count:
+            _check(deadline_at, "not every program was started")
+        listed = self._list()
+        while any(each["state"] != RUNNING for each in listed):
+            _check(deadline_at, "not every program is RUNNING")
+            listed = self._list()
+        wait_until_sleeping((each["pid"] for each in listed), deadline_at)
+        seconds = time.monotonic() - began_at
+        self._sleepers = [psutil.Process(each["pid"]) for each in listed]
+        return seconds
+
+    def pss_bytes(self) -> int:
+        """The daemon."""
+        return 0 if self._daemon is None else pss_bytes([self._daemon.pid])
+
+    def stop_all(self) -> float:
+        """Seconds from the request until every sleeper is gone."""
+        began_at = time.monotonic()
+        self._rpc().stopProcessGroup("sleeper", False)
+        while any(process.is_running() for process in self._sleepers):
+            _check(began_at + STOP_SECONDS, "sleepers are still there")
+        return time.monotonic() - began_at
+
+    def close(self) -> None:
+        """End the daemon and what it runs; remove the folder."""
+        if self._daemon is not None:
+            family = psutil.Process(self._daemon.pid).children() if self._daemon.poll() is None else []
+            self._daemon.kill()
+            self._daemon.wait(timeout=30)
+            end([*family, *self._sleepers])
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._rpc().getState()["statecode"] == 1)
+        except OSError:
+            return False
+
+    def _list(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = self._rpc().getAllProcessInfo()
+        return listed
+
+    def _rpc(self) -> Any:
+        from supervisor.xmlrpc import SupervisorTransport  # the package is optional
+
+        transport = SupervisorTransport(None, None, f"unix://{self._place()}/rpc.sock")
+        return ServerProxy("http://unused", transport=transport).supervisor
+
+    def _daemon_pid(self) -> int:
+        if self._daemon is None:
+            raise Stuck("cannot use supervisor: the peer is not open; call open() first")
+        return self._daemon.pid
+
+    def _place(self) -> Path:
+        if self._folder is None:
+            raise Stuck("cannot use supervisor: the peer is not open; call open() first")
+        return self._folder
+
+
+def _check(deadline_at: float, what: str) -> None:
+    if time.monotonic() > deadline_at:
+        raise Stuck(f"cannot measure supervisor: {what}; run supervisord by hand to see why")
+    time.sleep(POLL_SECONDS)
