@@ -145,7 +145,7 @@ def _sqlite() -> Check:
     if sqlite3.sqlite_version_info < WAL_RESET_FIXED_IN:
         fixed = ".".join(map(str, WAL_RESET_FIXED_IN))
         detail = (
-            f"{sqlite3.sqlite_version}: before {fixed} a checkpoint that met a writer could corrupt a WAL database (rare); "
+            f"{sqlite3.sqlite_version}: before {fixed} a checkpoint that met a writer could, rarely, corrupt it; "
             "use a Python with a newer SQLite, and `outlive verify` after a crash"
         )
         return Check("sqlite", "warning", detail)
