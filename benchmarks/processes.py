@@ -37,9 +37,27 @@ def wait_until_sleeping(pids: Iterable[int], deadline_at: float) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def child_count(pid: int) -> int:
-    """How many children the main thread of the process has: one short read, no burden to the process."""
-    return len(Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split())
+def child_pids(pid: int) -> list[int]:
+    """The children of the process's main thread: one short read, no burden to the process. Empty when it is gone."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split()]
+    except OSError:
+        return []
+
+
+def frozen_family(pid: int) -> list[psutil.Process]:
+    """The process and all its descendants, each stopped before its children were read, so that none is missed."""
+    family: list[psutil.Process] = []
+    waiting = [pid]
+    while waiting:
+        try:
+            member = psutil.Process(waiting.pop())
+            member.suspend()
+        except psutil.NoSuchProcess:
+            continue
+        family.append(member)
+        waiting.extend(child_pids(member.pid))
+    return family
 
 
 def pss_bytes(pids: Iterable[int]) -> int:

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import POLL_SECONDS, SLEEPER, Stuck, end, pss_bytes, wait_until_sleeping
+from benchmarks.processes import (
+    POLL_SECONDS,
+    SLEEPER,
+    Stuck,
+    child_pids,
+    end,
+    frozen_family,
+    pss_bytes,
+    wait_until_sleeping,
+)
 
 TMPFS = Path("/dev/shm")
 START_SECONDS = 120.0
@@ -81,8 +90,7 @@ class S6Peer:
         """The scanner and its supervisors, one for each sleeper."""
         if self._scanner is None:
             return 0
-        supervisors = psutil.Process(self._scanner.pid).children()
-        return pss_bytes([self._scanner.pid, *(supervisor.pid for supervisor in supervisors)])
+        return pss_bytes([self._scanner.pid, *child_pids(self._scanner.pid)])
 
     def stop_all(self) -> float:
         """Seconds until every sleeper is gone, asked by the fifos that `s6-svc -d` writes to."""
@@ -95,16 +103,10 @@ class S6Peer:
     def close(self) -> None:
         """End the scanner, its supervisors and what they run; remove the folder."""
         if self._scanner is not None:
-            family = (
-                psutil.Process(self._scanner.pid).children(recursive=True) if _is_alive(self._scanner) else []
-            )
-            # The scanner first: it would start a killed supervisor again, and that one its sleeper.
+            # All are stopped first: the scanner would start a killed supervisor again, and that one its sleeper.
+            family = frozen_family(self._scanner.pid) if self._scanner.poll() is None else []
             self._scanner.kill()
             self._scanner.wait(timeout=30)
-            supervisors = [
-                process for process in family if process.is_running() and _name(process) == "s6-supervise"
-            ]
-            end(supervisors)
             end([*family, *self._sleepers])
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -137,14 +139,3 @@ def _check(deadline_at: float, what: str) -> None:
     if time.monotonic() > deadline_at:
         raise Stuck(f"cannot measure s6: {what}; run s6-svscan by hand to see why")
     time.sleep(POLL_SECONDS)
-
-
-def _is_alive(process: subprocess.Popen[bytes]) -> bool:
-    return process.poll() is None
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return process.name()
-    except psutil.Error:
-        return ""

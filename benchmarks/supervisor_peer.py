@@ -8,6 +8,7 @@ Listing 1,000 programs keeps it busy for about 0.4 s, so it is asked only once t
 
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,15 @@ from xmlrpc.client import ServerProxy
 
 import psutil
 
-from benchmarks.processes import SLEEPER, Stuck, child_count, end, pss_bytes, wait_until_sleeping
+from benchmarks.processes import (
+    SLEEPER,
+    Stuck,
+    child_pids,
+    end,
+    frozen_family,
+    pss_bytes,
+    wait_until_sleeping,
+)
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -96,12 +105,12 @@ class SupervisorPeer:
         """Seconds from the request to the daemon reporting each RUNNING and each executing the sleeper."""
         programs = self._place() / "programs" / "sleepers.conf"
         programs.write_text(PROGRAMS.format(command=" ".join(SLEEPER), count=count), encoding="utf-8")
-        self._rpc().reloadConfig()
-        self._rpc().addProcessGroup("sleeper")
+        self._call("reloadConfig")
+        self._call("addProcessGroup", "sleeper")
         began_at = time.monotonic()
         deadline_at = began_at + START_SECONDS
-        self._rpc().startProcessGroup("sleeper", False)
-        while child_count(self._daemon_pid()) < count:
+        self._call("startProcessGroup", "sleeper", False)
+        while len(child_pids(self._daemon_pid())) < count:
             _check(deadline_at, "not every program was started")
         listed = self._list()
         while any(each["state"] != RUNNING for each in listed):
@@ -119,7 +128,7 @@ class SupervisorPeer:
     def stop_all(self) -> float:
         """Seconds from the request until every sleeper is gone."""
         began_at = time.monotonic()
-        self._rpc().stopProcessGroup("sleeper", False)
+        self._call("stopProcessGroup", "sleeper", False)
         while any(process.is_running() for process in self._sleepers):
             _check(began_at + STOP_SECONDS, "sleepers are still there")
         return time.monotonic() - began_at
@@ -127,7 +136,7 @@ class SupervisorPeer:
     def close(self) -> None:
         """End the daemon and what it runs; remove the folder."""
         if self._daemon is not None:
-            family = psutil.Process(self._daemon.pid).children() if self._daemon.poll() is None else []
+            family = frozen_family(self._daemon.pid) if self._daemon.poll() is None else []
             self._daemon.kill()
             self._daemon.wait(timeout=30)
             end([*family, *self._sleepers])
@@ -135,20 +144,25 @@ class SupervisorPeer:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answers(self) -> bool:
-        try:
-            return bool(self._rpc().getState()["statecode"] == 1)
-        except OSError:
-            return False
+        with socket.socket(socket.AF_UNIX) as trial:  # supervisor's own transport leaks one that is refused
+            try:
+                trial.connect(f"{self._place()}/rpc.sock")
+            except OSError:
+                return False
+        return bool(self._call("getState")["statecode"] == 1)
 
     def _list(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = self._rpc().getAllProcessInfo()
+        listed: list[dict[str, Any]] = self._call("getAllProcessInfo")
         return listed
 
-    def _rpc(self) -> Any:
+    def _call(self, method: str, *arguments: str | bool) -> Any:
         from supervisor.xmlrpc import SupervisorTransport  # the package is optional
 
         transport = SupervisorTransport(None, None, f"unix://{self._place()}/rpc.sock")
-        return ServerProxy("http://unused", transport=transport).supervisor
+        try:
+            return getattr(ServerProxy("http://unused", transport=transport).supervisor, method)(*arguments)
+        finally:
+            transport.close()
 
     def _daemon_pid(self) -> int:
         if self._daemon is None:

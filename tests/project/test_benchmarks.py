@@ -1,0 +1,63 @@
+"""A figure can be trusted when every peer is measured by the same rule and leaves nothing behind."""
+
+import json
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from benchmarks.harness import Peer, compare, measure
+from benchmarks.popen_peer import PopenPeer
+from benchmarks.processes import SLEEPER
+from benchmarks.s6_peer import S6Peer
+from benchmarks.supervisor_peer import SupervisorPeer
+
+PEERS: list[Callable[[], Peer]] = [PopenPeer, S6Peer, SupervisorPeer]
+
+
+@pytest.fixture(params=PEERS, ids=lambda make: make.name)
+def make_peer(request: pytest.FixtureRequest) -> Callable[[], Peer]:
+    """One peer that this machine can run."""
+    make: Callable[[], Peer] = request.param
+    if reason := make().unavailable():
+        pytest.skip(reason)
+    return make
+
+
+def _family() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def test_a_peer_runs_and_leaves_nothing(make_peer: Callable[[], Peer]) -> None:
+    """Sleepers are started, seen executing, weighed, stopped; afterwards no process of the run is left."""
+    before = _family()
+    run = measure(make_peer, count=3)
+    assert run.start_seconds > 0
+    assert run.stop_seconds > 0
+    assert _family() == before
+
+
+def test_a_peer_that_fails_half_way_leaves_nothing(make_peer: Callable[[], Peer]) -> None:
+    """After an error with sleepers running, closing the peer ends its manager and every sleeper."""
+    before = _family()
+    peer = make_peer()
+    sleepers: list[psutil.Process] = []
+    try:
+        peer.open()
+        peer.start(3)
+        sleepers = [process for process in _family() if process.cmdline() == list(SLEEPER)]
+        assert len(sleepers) == 3
+    finally:
+        peer.close()
+    assert not any(process.is_running() for process in sleepers)
+    assert _family() == before
+
+
+def test_a_report_holds_each_run_and_the_ratios() -> None:
+    """The JSON has every run, the medians, the machine, and the ratio of the baseline to itself: 1."""
+    report = compare([PopenPeer], count=2, rounds=3, baseline="popen")
+    document = json.loads(report.as_json())
+    assert [run["peer"] for run in document["runs"]] == ["popen"] * 3
+    assert document["summaries"][0]["start_ratio"] == 1
+    assert document["machine"]["kernel"]
+    assert "popen" in report.as_text()
