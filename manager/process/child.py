@@ -9,19 +9,30 @@ import json
 import os
 import resource
 import signal
+
+# The plain functions: the module signal's look up enum members, which copies 100 KB.
+from _signal import SIG_DFL  # type: ignore[import-not-found]
+from _signal import signal as set_disposition
 from typing import Any, NamedTuple, NoReturn
 
 from eventstore.crashpoints import crash_point
 from manager.process import cgroup
+from manager.process.features import features
 from manager.process.identity import TOKEN_VARIABLE
 
 _OURS_ALONE = ("OUTLIVE_CRASH", "OUTLIVE_DISABLE")
+# What a launcher and a shim ignore: nobody ends them by a polite signal, and nobody has to read what they write.
+IGNORED_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGPIPE,
+    signal.SIGQUIT,
+    signal.SIGXFSZ,
+)
+GATE_OPEN = b"g"
+GATE_OPEN_WITH_GROUP = b"c"
 _DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3) where PATH is not set
-
-
-def ignored_signals() -> tuple[signal.Signals, ...]:
-    """What a launcher and a shim ignore: nobody ends them by a polite signal, and nobody has to read what they write."""
-    return (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT, signal.SIGXFSZ)
 
 
 class Defaults(NamedTuple):
@@ -39,33 +50,27 @@ class Defaults(NamedTuple):
         return cls(os.umask(0o077), (soft, hard))
 
 
-class Pipes(NamedTuple):
-    """The descriptors that the shim made for its child."""
+def become_agent(request: dict[str, Any], gate: int, report: int, defaults: Defaults) -> NoReturn:
+    """Turn this freshly forked process into the agent once the gate opens; exit unexecuted if it never does.
 
-    gate: int
-    gate_writer: int
-    exec_report: int
-    exec_reader: int
-    stdout: int
-    stderr: int
-    lock: int
-
-
-def become_agent(request: dict[str, Any], pipes: Pipes, defaults: Defaults, group: str | None) -> NoReturn:
-    """Turn this freshly forked process into the agent once the gate opens; exit unexecuted if it never does."""
+    The caller has closed its own ends of the two pipes: its death must close the gate.
+    """
     phase = "gate"
     try:
-        # The shim's death must close the gate and free the lock, so no copy of either may live here.
-        os.close(pipes.gate_writer)
-        os.close(pipes.lock)
-        os.close(pipes.exec_reader)
         crash_point("child.started")
-        _detach(pipes)
-        if group is not None:
-            cgroup.enter(group)
-        if os.read(pipes.gate, 1) != b"g":
+        os.setsid()
+        opened = os.read(gate, 1)
+        if opened not in (GATE_OPEN, GATE_OPEN_WITH_GROUP):
             os._exit(0)
         crash_point("child.after_gate")
+        if opened == GATE_OPEN_WITH_GROUP:
+            group = features().cgroup
+            if group is not None:
+                cgroup.enter(cgroup.directory_of(group, request["token"]))
+        phase = "log"
+        _connect_output(request["attempt_dir"])
+        for signum in IGNORED_SIGNALS:
+            set_disposition(signum, SIG_DFL)
         phase = "umask"
         os.umask(defaults.umask if request.get("umask") is None else request["umask"])
         phase = "limits"
@@ -79,19 +84,18 @@ def become_agent(request: dict[str, Any], pipes: Pipes, defaults: Defaults, grou
         crash_point("child.before_exec")
         _execute(request["command"], _environment(request))
     except Exception as error:  # anything at all: this process must not run on as a second shim
-        _report(pipes.exec_report, phase, error)
+        _report(report, phase, error)
     finally:
         os._exit(127)
 
 
-def _detach(pipes: Pipes) -> None:
-    os.setsid()
-    for signum in (*ignored_signals(), signal.SIGCHLD):
-        signal.signal(signum, signal.SIG_DFL)
-    devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    os.dup2(devnull, 0)
-    os.dup2(pipes.stdout, 1)
-    os.dup2(pipes.stderr, 2)
+def _connect_output(directory: str) -> None:
+    """Straight to files, opened before any right is given up; standard input stays /dev/null, the launcher's own."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    stdout = os.open(directory + "/stdout.log", flags, 0o600)
+    stderr = os.open(directory + "/stderr.log", flags, 0o600)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
 
 
 def _limit(request: dict[str, Any], defaults: Defaults) -> None:

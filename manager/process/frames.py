@@ -19,8 +19,8 @@ def encode_frame(message: dict[str, Any]) -> bytes:
     return len(content).to_bytes(4, "big") + content
 
 
-def take_frame(buffer: bytearray) -> dict[str, Any] | None:
-    """Remove the first frame from `buffer` and return it; None when it is not complete yet.
+def take_content(buffer: bytearray) -> bytes | None:
+    """Remove the first frame from `buffer` and return its JSON, not yet read; None when it is not complete.
 
     Raises ValueError when the bytes are no frame.
     """
@@ -31,8 +31,12 @@ def take_frame(buffer: bytearray) -> dict[str, Any] | None:
         raise ValueError(f"cannot read a frame of {length} bytes: more than {MAX_FRAME_BYTES}")
     if len(buffer) < 4 + length:
         return None
-    message = json.loads(bytes(buffer[4 : 4 + length]))
+    content = bytes(buffer[4 : 4 + length])
     del buffer[: 4 + length]
-    if not isinstance(message, dict):
-        raise ValueError("cannot read a frame: it holds no JSON object")
-    return message
+    return content
+
+
+def take_frame(buffer: bytearray) -> dict[str, Any] | None:
+    """Remove the first frame from `buffer` and return its message; None when it is not complete. Raises ValueError."""
+    content = take_content(buffer)
+    return None if content is None else dict(json.loads(content))

@@ -73,6 +73,7 @@ class LauncherClient:
         self._unsent = bytearray()
         self._received = bytearray()
         self._rights: deque[list[int]] = deque()
+        self._asked: deque[int] = deque()
 
     @property
     def is_started(self) -> bool:
@@ -110,11 +111,13 @@ class LauncherClient:
 
         Keys: request (int, comes back in the answer), attempt_dir (absolute; its parent exists), command, cwd (or None),
         env (all of it), umask (or None), user ({uid, gid, groups} or None), until ("main" or "tree"), nofile ([soft,
-        hard] or None), rlimits ({name: [soft, hard]}), token, cgroup (bool), spec (a JSON object, becomes the body of ``spec.json`` as it is).
+        hard] or None), rlimits ({name: [soft, hard]}), token, cgroup (bool), spec (a JSON object, the body of
+        ``spec.json``; without one the request itself is, environment included, so that the attempt can be started again).
         Raises ValueError for more than 4 MiB, LauncherGone when the launcher has left.
         """
         frame = encode_frame(request)
         self._connected()
+        self._asked.append(request["request"])
         self._unsent += frame
         self.flush()
 
@@ -150,6 +153,7 @@ class LauncherClient:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._rights.clear()
+        self._asked.clear()
         self._unsent.clear()
         self._received.clear()
 
@@ -181,7 +185,7 @@ class LauncherClient:
             self._received += content
 
     def _answer(self, message: dict[str, Any]) -> Launched | LaunchRefused:
-        number = message["request"]
+        number = self._asked.popleft()
         if "error" in message:
             error = message["error"]
             return LaunchRefused(number, error["phase"], error["errno"], error["message"])
@@ -216,7 +220,11 @@ def _spawn(descriptor: int) -> None:
         first = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", "-X", "utf8", "-c", program],
-            {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+            # Symbols bound at the start are bound once, and not in every shim again.
+            {
+                "LD_BIND_NOW": "1",
+                **{name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+            },
             file_actions=actions,
             setsigmask=[],
             setsigdef=[

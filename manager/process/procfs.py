@@ -9,6 +9,9 @@ from typing import NamedTuple
 _FORKED_WITHOUT_EXEC = 0x40  # PF_FORKNOEXEC, include/linux/sched.h; cleared before close-on-exec happens
 
 
+_read_once: dict[str, str | int] = {}
+
+
 class ProcessStat(NamedTuple):
     """The fields of /proc/PID/stat that we use (proc_pid_stat(5)); `start_ticks` is raw clock ticks since boot."""
 
@@ -51,16 +54,24 @@ def read_bytes(path: str) -> bytes | None:
 
 def read_stat(pid: int) -> ProcessStat | None:
     """The state of process `pid`, zombies included; None when there is none."""
-    content = read_bytes(f"/proc/{pid}/stat")
-    if not content:
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
         return None
+    try:
+        content = os.read(descriptor, 4096)  # one line of numbers, and a name of at most 64 bytes
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
     # comm may hold spaces and brackets: the last bracket ends it.
     head, _, tail = content.rpartition(b")")
-    fields = tail.split()
+    number, _, comm = head.partition(b" (")
+    fields = tail.split(None, 20)
     return ProcessStat(
-        pid=int(head.partition(b" ")[0]),
-        comm=head.partition(b"(")[2].decode("utf-8", "replace"),
-        state=fields[0].decode(),
+        int(number),
+        comm.decode("utf-8", "replace"),
+        fields[0].decode(),
         parent=int(fields[1]),
         pgid=int(fields[2]),
         session=int(fields[3]),
@@ -70,16 +81,30 @@ def read_stat(pid: int) -> ProcessStat | None:
 
 
 def boot_id() -> str:
-    """The kernel's random id of this boot."""
-    content = read_bytes("/proc/sys/kernel/random/boot_id")
-    if content is None:
-        raise OSError("cannot read the boot id: /proc is not mounted; mount it")
-    return content.decode().strip()
+    """The kernel's random id of this boot; read once, as it lasts longer than we do."""
+    if "boot_id" not in _read_once:
+        content = read_bytes("/proc/sys/kernel/random/boot_id")
+        if content is None:
+            raise OSError("cannot read the boot id: /proc is not mounted; mount it")
+        _read_once["boot_id"] = content.decode().strip()
+    return str(_read_once["boot_id"])
 
 
 def pid_namespace() -> int:
-    """The inode of our own pid namespace: the same number means another process in another one."""
-    return os.stat("/proc/self/ns/pid").st_ino
+    """The inode of our own pid namespace: the same number means another process in another one. Read once."""
+    if "pid_namespace" not in _read_once:
+        _read_once["pid_namespace"] = os.stat("/proc/self/ns/pid").st_ino
+    return int(_read_once["pid_namespace"])
+
+
+def set_name(name: bytes) -> None:
+    """Show `name`, of which the kernel keeps 15 bytes, as this process's name in ps and top. Never fails."""
+    try:
+        descriptor = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, name)
+        os.close(descriptor)
+    except OSError:
+        return
 
 
 def all_pids() -> list[int]:

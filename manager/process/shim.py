@@ -3,7 +3,7 @@
 Theory of operation. The disk is the hand-off: each fact is put into the attempt's directory before anybody is told or
 the next step is taken, and nobody is waited for. In order:
 
-1. mkdir (exclusive: the fence against a second start), lock, spec, fork. The child waits at the gate, a pipe.
+1. Fork. The child waits at the gate, a pipe. Then mkdir (exclusive: the fence against a second start), lock, spec.
 2. The child's identity is written; only then the gate opens. If we die before, the child reads EOF and exits.
 3. Exec is confirmed or refused over a close-on-exec pipe, and written.
 4. The main process's end is peeked at (WNOWAIT), written durably, and its tree killed. Its zombie is kept meanwhile: it
@@ -23,7 +23,7 @@ from typing import Any
 
 from eventstore.crashpoints import crash_point
 from manager.process import attempt_dir, cgroup, procfs, syscalls
-from manager.process.child import Defaults, Pipes, become_agent
+from manager.process.child import GATE_OPEN, GATE_OPEN_WITH_GROUP, Defaults, become_agent
 from manager.process.exit_status import ExitStatus, exit_body
 from manager.process.features import features
 from manager.process.identity import identify
@@ -40,8 +40,8 @@ def run(request: dict[str, Any], report: int, defaults: Defaults) -> int:
     """
     shim = _Shim(request, report, defaults)
     try:
-        shim.prepare()
         shim.fork()
+        shim.prepare()
         shim.record_identity()
     except OSError as error:
         shim.refuse(error)
@@ -64,10 +64,27 @@ class _Shim:
         self._started_ns = 0
         self._orphans = 0
 
-    def prepare(self) -> None:
-        """Take the attempt's directory and everything else that can fail before there is a process."""
+    def fork(self) -> None:
+        """Fork the child; it waits at the gate. First of all: a fork makes every page that we changed be copied again."""
         os.setsid()
-        _set_name()
+        procfs.set_name(b"outlive-shim")
+        self._phase = "fork"
+        gate, gate_writer = os.pipe()
+        exec_reader, exec_report = os.pipe()
+        crash_point("shim.before_fork")
+        self._main = os.fork()
+        if self._main == 0:
+            os.close(gate_writer)
+            os.close(exec_reader)
+            become_agent(self._request, gate, exec_report, self._defaults)
+        self._gate, self._exec_reader = gate_writer, exec_reader
+        crash_point("shim.after_fork")
+        os.close(gate)
+        os.close(exec_report)
+
+    def prepare(self) -> None:
+        """Take the attempt's directory, and all that the agent needs from us before it may run."""
+        self._phase = "mkdir"
         path = self._request["attempt_dir"]
         crash_point("shim.before_mkdir")
         os.mkdir(path, 0o700)
@@ -81,33 +98,13 @@ class _Shim:
         self._directory = directory
         crash_point("shim.after_lock")
         self._phase = "spec"
-        self._write("spec.json", self._request.get("spec") or {}, durable=False)
+        self._write("spec.json", self._request.get("spec") or self._request, durable=False)
         crash_point("shim.after_spec")
         if features().subreaper:
-            with contextlib.suppress(OSError):
-                syscalls.become_subreaper()
+            syscalls.become_subreaper()
         own = features().cgroup
         if own is not None and self._request.get("cgroup"):
             self._group = cgroup.create(own, self._request["token"])
-
-    def fork(self) -> None:
-        """Fork the child; it waits at the gate."""
-        self._phase = "log"
-        flags = os.O_WRONLY | os.O_APPEND | _CREATE
-        stdout = os.open("stdout.log", flags, 0o600, dir_fd=self._directory)
-        stderr = os.open("stderr.log", flags, 0o600, dir_fd=self._directory)
-        self._phase = "fork"
-        gate, gate_writer = os.pipe()
-        exec_reader, exec_report = os.pipe()
-        pipes = Pipes(gate, gate_writer, exec_report, exec_reader, stdout, stderr, self._lock)
-        crash_point("shim.before_fork")
-        self._main = os.fork()
-        if self._main == 0:
-            become_agent(self._request, pipes, self._defaults, self._group)
-        for descriptor in (gate, exec_report, stdout, stderr):
-            os.close(descriptor)
-        self._gate, self._exec_reader = gate_writer, exec_reader
-        crash_point("shim.after_fork")
 
     def record_identity(self) -> None:
         """Write who the child is: from here on it can be recognised, so it may run."""
@@ -117,7 +114,11 @@ class _Shim:
             raise OSError(errno.ESRCH, "the child cannot be seen in /proc")
         body = {
             "record": "identity",
-            **child._asdict(),
+            "pid": self._main,
+            "start_ticks": child.start_ticks,
+            "boot_id": child.boot_id,
+            "pid_namespace": child.pid_namespace,
+            "pidfd_inode": child.pidfd_inode,
             "pgid": self._main,  # it is about to call setsid, or has: both are its PID
             "session": self._main,
             "uid": (self._request.get("user") or {}).get("uid", os.getuid()),
@@ -152,7 +153,8 @@ class _Shim:
     def accompany(self) -> None:
         """Open the gate, then stay until the agent, or its whole tree, has ended and that is on disk."""
         crash_point("shim.before_gate")
-        os.write(self._gate, b"g")
+        # The child is told of its cgroup by the byte: it was forked before there was one.
+        os.write(self._gate, GATE_OPEN if self._group is None else GATE_OPEN_WITH_GROUP)
         os.close(self._gate)
         crash_point("shim.after_gate")
         failure = self._confirm_exec()
@@ -197,9 +199,10 @@ class _Shim:
         body["confirmed_at"] = time.time_ns() // 1000
         crash_point("shim.before_exec_record")
         line = attempt_dir.encode(body)
-        # Without room for it the exec is still a fact: the agent runs, and the identity is on disk.
-        with contextlib.suppress(OSError):
+        try:
             attempt_dir.write_record(self._directory, "exec.json", line, durable=False)
+        except OSError:
+            pass
         crash_point("shim.after_exec_record")
         self._tell(line)
         os.close(self._report)
@@ -248,8 +251,10 @@ class _Shim:
         return line
 
     def _tell(self, line: bytes) -> None:
-        with contextlib.suppress(OSError):
+        try:
             os.write(self._report, line)
+        except OSError:
+            return  # nobody reads, or reads too slowly: it is on disk
 
     def _drop_group(self) -> None:
         if self._group is not None:
@@ -262,10 +267,3 @@ def _exists(name: str, directory: int) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _set_name() -> None:
-    with contextlib.suppress(OSError):
-        descriptor = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(descriptor, b"outlive-shim")
-        os.close(descriptor)
