@@ -1,0 +1,150 @@
+"""The hash chain: the documented bytes, and what it notices."""
+
+import hashlib
+import struct
+from typing import Any
+
+import pytest
+
+from eventstore import chain
+
+Row = tuple[Any, ...]
+
+
+def _by_the_document(row: Row) -> bytes:
+    """The leaf as a stranger would write it from the module's description."""
+    preimage = b"\x00"
+    for value in row[:16]:
+        if value is None:
+            preimage += b"\xff\xff\xff\xff"
+            continue
+        raw = struct.pack(">Q", value) if isinstance(value, int) else value
+        preimage += struct.pack(">I", len(raw)) + raw
+    return hashlib.sha256(preimage).digest()
+
+
+def _log(count: int) -> list[Row]:
+    rows, previous = [], bytes(32)
+    for position in range(1, count + 1):
+        stream = b"agent/%d" % (position % 3)
+        version = (position + 2) // 3
+        attempt = None if position % 4 == 0 else position
+        columns = (position, version, 1, 1, position * 10, position * 10, attempt)
+        texts = (
+            b"id-%d" % position,
+            stream,
+            b"RUNNING",
+            b"home",
+            b"host",
+            b"me",
+            b"c",
+            None,
+            b"{}" * position,
+        )
+        row: Row = (*columns, *texts)
+        digest = hashlib.sha256(b"\x01" + previous + _by_the_document(row)).digest()
+        rows.append((*row, previous, digest))
+        previous = digest
+    return rows
+
+
+def test_the_leaf_is_as_documented() -> None:
+    """Another program, written from the description alone, computes the same hashes."""
+    for row in [*_log(5), (*_log(1)[0][:15], b"x" * 5000)]:
+        assert chain.leaf(row) == _by_the_document(row)
+
+
+def test_null_and_empty_differ() -> None:
+    """No two rows share a preimage: an absent value is not an empty one, nor does text move between columns."""
+    row = list(_log(1)[0][:16])
+    leaves = set()
+    for causation, correlation in [(None, b"ab"), (b"", b"ab"), (b"b", b"a"), (b"ab", b"")]:
+        row[13], row[14] = correlation, causation
+        leaves.add(chain.leaf(row))
+    assert len(leaves) == 4
+
+
+def test_an_untouched_log_is_intact() -> None:
+    """All rows are counted and the head is the last row's."""
+    rows = _log(30)
+    verdict = chain.verify(rows)
+    assert (verdict.is_intact, verdict.checked, verdict.head_position) == (True, 30, 30)
+    assert verdict.head_hash == rows[-1][17]
+
+
+def test_a_part_can_be_verified_alone() -> None:
+    """From any position, given the hash before it."""
+    rows = _log(30)
+    assert chain.verify(rows[10:], start=11, previous_hash=rows[9][17]).is_intact
+    assert chain.verify(rows[10:], start=11, previous_hash=bytes(32)).problem == "previous hash"
+
+
+@pytest.mark.parametrize("column", range(1, 18))
+def test_a_change_in_any_column_is_noticed(column: int) -> None:
+    """Whichever column of a row is edited, the row's position is named."""
+    rows = _log(9)
+    row = list(rows[4])
+    value = row[column]
+    row[column] = b"?" if value is None else value + (1 if isinstance(value, int) else b"!")
+    rows[4] = tuple(row)
+    verdict = chain.verify(rows)
+    assert (verdict.is_intact, verdict.position, verdict.problem) == (False, 5, "row changed")
+    assert verdict.checked == 4
+
+
+def test_a_deleted_row_is_missing() -> None:
+    """The first position that is not there is named."""
+    rows = _log(9)
+    del rows[4]
+    verdict = chain.verify(rows)
+    assert (verdict.position, verdict.problem) == (5, "row missing")
+
+
+def test_swapped_rows_are_out_of_order() -> None:
+    """Two rows that changed places are told from rows that were edited."""
+    rows = _log(9)
+    fifth, eighth = rows[4], rows[7]
+    rows[4], rows[7] = (5, *eighth[1:]), (8, *fifth[1:])
+    verdict = chain.verify(rows)
+    assert (verdict.position, verdict.problem) == (5, "order")
+    assert "position 8" in verdict.detail
+
+
+def test_a_renumbered_gap_is_noticed() -> None:
+    """A deletion hidden by renumbering all that follows is noticed at the first renumbered row."""
+    rows = _log(9)
+    del rows[4]
+    rows = [(at, *row[1:]) for at, row in enumerate(rows, 1)]
+    assert chain.verify(rows).position == 5
+
+
+def test_a_foreign_history_does_not_follow() -> None:
+    """A row that is whole but continues another log does not fit."""
+    rows, other = _log(9), [(*row[:12], b"someone", *row[13:]) for row in _log(9)]
+    previous = bytes(32)
+    for index, row in enumerate(other):
+        digest = chain.link(previous, chain.leaf(row))
+        other[index] = (*row[:16], previous, digest)
+        previous = digest
+    verdict = chain.verify([*rows[:4], *other[4:]])
+    assert (verdict.position, verdict.problem) == (5, "previous hash")
+
+
+@pytest.mark.parametrize(("column", "value"), [(1, 7), (5, 1)])
+def test_a_writer_that_breaks_the_order_is_noticed(column: int, value: int) -> None:
+    """Even with right hashes: versions are dense in a stream and recorded times never go back."""
+    rows = _log(9)
+    row = list(rows[4])
+    row[column] = value
+    row[17] = chain.link(row[16], chain.leaf(row))
+    verdict = chain.verify([*rows[:4], tuple(row)])
+    assert (verdict.position, verdict.problem) == (5, "order")
+
+
+@pytest.mark.parametrize("value", [None, "text", -1, 2**64])
+def test_impossible_values_are_a_finding_not_a_crash(value: object) -> None:
+    """A damaged column of the wrong kind is reported like any change."""
+    rows = _log(3)
+    rows[1] = (rows[1][0], value, *rows[1][2:])
+    verdict = chain.verify(rows)
+    assert (verdict.position, verdict.problem) == (2, "row changed")
