@@ -21,7 +21,6 @@ from eventstore.errors import IllegalTransition
 from eventstore.state import AgentState, Ended, Failure, Live, Phase, Requested, State, Stop, Waiting
 from eventstore.values import Health
 
-
 _S = State
 _AFTER_THE_END = {"SPAWNING": _S.SPAWNING, "RESTART_SCHEDULED": _S.BACKOFF}
 
@@ -133,6 +132,10 @@ def _spawned(state: AgentState | None, event: ev.AgentSpawning, at: int) -> Agen
 def _next_phase(phase: Phase, event: ev.AgentEvent, at: int, target: State) -> Phase:
     match event:
         case ev.AgentStarted():
+            if not isinstance(phase, Requested):
+                raise IllegalTransition(
+                    state=phase.kind, event_type=event.TYPE, detail="it was started before"
+                )
             return Live(process=event.process, started_at=at)
         case ev.AgentRunning():
             return replace(_live(phase, event), running_at=at)
@@ -156,7 +159,9 @@ def _next_phase(phase: Phase, event: ev.AgentEvent, at: int, target: State) -> P
             return replace(_ended(phase, at), outcome=target)
         case ev.RestartScheduled():
             return Waiting(next_attempt=event.next_attempt, due_at=event.due_at, last=_ended(phase, at))
-        case ev.HealthChanged() | ev.SignalSent() | ev.AgentReattached() | ev.RestartGivenUp():
+        case ev.HealthChanged() | ev.SignalSent() | ev.AgentReattached():
+            return _live(phase, event)
+        case ev.RestartGivenUp():
             return phase
         case ev.AgentSpawning():
             raise AssertionError("handled by _spawned")
