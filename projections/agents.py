@@ -80,10 +80,12 @@ class AgentsProjection:
         touched: dict[tuple[str, int], tuple[AgentState, RecordedEvent]] = {}
         for event in mine:
             agent_id = agent_id_of(event.stream)
-            state = states[agent_id] = advance(states.get(agent_id), event)
+            before = states.get(agent_id)
+            state = states[agent_id] = advance(before, event)
             if state is not None:
                 last[agent_id] = event
-                touched[agent_id, state.attempt] = (state, event)
+                if not is_over(before, state):
+                    touched[agent_id, state.attempt] = (state, event)
         rows = [agent_row(agent_id, state, last[agent_id]) for agent_id, state in states.items() if state]
         rows.sort(key=lambda row: -row["is_final"])  # a name is given back before it is taken
         self._require_free_names(statements, rows, were_live)
@@ -130,6 +132,18 @@ def agent_id_of(stream: str) -> str:
     return stream.removeprefix(STREAM_PREFIX)
 
 
+def is_over(before: AgentState | None, after: AgentState) -> bool:
+    """Whether the attempt that `after` is in had been judged already: what follows leaves its row alone.
+
+    A restart that is scheduled and then cancelled ends the agent; it does not change how the attempt before it ended.
+    """
+    if before is None or before.attempt != after.attempt:
+        return False
+    return isinstance(before.phase, Waiting) or (
+        isinstance(before.phase, Ended) and before.phase.outcome is not None
+    )
+
+
 def agent_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
     """The row of `agents` for `state`, whose last event is `last`."""
     return {
@@ -151,13 +165,11 @@ def agent_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
 
 
 def attempt_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
-    """The row of `attempts` for the attempt that `state` is in; once judged, its state is its outcome for good."""
-    phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
-    judged = phase.outcome if isinstance(phase, Ended) else None
+    """The row of `attempts` for the attempt that `state` is in, until it `is_over`."""
     return {
         "agent_id": agent_id,
         "attempt": state.attempt,
-        "state": (judged or state.state).value,
+        "state": state.state.value,
         **_facts(state, last),
     }
 

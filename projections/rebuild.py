@@ -12,7 +12,7 @@ from eventstore.inline import pages, write_checkpoint
 from eventstore.reader import Reader
 from eventstore.store import EventStore
 from projections import tables
-from projections.agents import STREAM_PREFIX, AgentsProjection, Row, advance, agent_row, attempt_row
+from projections.agents import STREAM_PREFIX, AgentsProjection, Row, advance, agent_row, attempt_row, is_over
 
 _NEAR = 1000  # events left for the transaction that swaps, which holds the write lock
 
@@ -116,10 +116,11 @@ def _differences(reader: Reader) -> Iterator[Difference]:
 def _folded(reader: Reader, agent_id: str) -> tuple[Row | None, dict[int, Row]]:
     state, agent, attempts = None, None, dict[int, Row]()
     for recorded in reader.events(stream=STREAM_PREFIX + agent_id):
-        state = advance(state, recorded)
+        before, state = state, advance(state, recorded)
         if state is not None:
             agent = agent_row(agent_id, state, recorded)
-            attempts[state.attempt] = attempt_row(agent_id, state, recorded)
+            if not is_over(before, state):
+                attempts[state.attempt] = attempt_row(agent_id, state, recorded)
     return agent, attempts
 
 
