@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,16 +50,12 @@ def imported_names(module: Module) -> set[str]:
 
     `from a.b import c` gives both `a.b` and `a.b.c`, as `c` may be a module.
     """
-    names: set[str] = set()
-    package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = _absolute(node, package)
-            names.add(origin)
-            names.update(f"{origin}.{alias.name}" for alias in node.names)
-    return names
+    return _names(ast.walk(module.tree), module)
+
+
+def required_names(module: Module) -> set[str]:
+    """As `imported_names`, without what is imported for types alone or with an `except ImportError` beside it."""
+    return _names(_required_nodes(module.tree), module)
 
 
 def reached_from(start: Module) -> dict[str, Module]:
@@ -78,8 +74,8 @@ def reached_from(start: Module) -> dict[str, Module]:
 
 
 def foreign_imports(module: Module) -> set[str]:
-    """Top-level names that the module imports from neither the standard library nor our packages."""
-    tops = {name.partition(".")[0] for name in imported_names(module)}
+    """Top-level names that the module cannot do without, of neither the standard library nor our packages."""
+    tops = {name.partition(".")[0] for name in required_names(module)}
     return tops - set(sys.stdlib_module_names) - set(PACKAGES)
 
 
@@ -94,6 +90,36 @@ def _read(path: Path) -> Module:
     parts = relative.with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
     return Module(path=str(relative), name=name, tree=ast.parse(text), line_count=len(text.splitlines()))
+
+
+def _names(nodes: Iterable[ast.AST], module: Module) -> set[str]:
+    names: set[str] = set()
+    package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = _absolute(node, package)
+            names.add(origin)
+            names.update(f"{origin}.{alias.name}" for alias in node.names)
+    return names
+
+
+def _required_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    match node:
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            children: Iterable[ast.AST] = node.orelse
+        case ast.Try(handlers=handlers) if any(_catches_import_error(handler) for handler in handlers):
+            children = [*node.handlers, *node.orelse, *node.finalbody]
+        case _:
+            children = ast.iter_child_nodes(node)
+    for child in children:
+        yield from _required_nodes(child)
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    return isinstance(handler.type, ast.Name) and handler.type.id in {"ImportError", "ModuleNotFoundError"}
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
