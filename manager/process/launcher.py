@@ -194,7 +194,7 @@ def main(descriptor: int) -> NoReturn:
     connection = socket.socket(fileno=descriptor)
     features()
     with contextlib.suppress(OSError):
-        syscalls.libc()
+        syscalls.reset_internal_signals()
     _rehearse()
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""The three kernel calls that Python's standard library lacks, by ctypes and ioctl.
+"""The kernel calls that Python's standard library lacks, by ctypes and ioctl.
 
 ctypes is loaded when the first of them is needed: the launcher does that once, before it forks.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 _WAITID_NUMBERS = {"x86_64": 247, "aarch64": 95, "riscv64": 95}  # arch/*/entry/syscalls, asm-generic/unistd.h
+_RT_SIGACTION_NUMBERS = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
 
 # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes), include/uapi/linux/pidfd.h
 _PIDFD_GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11
@@ -46,6 +47,24 @@ def become_subreaper() -> None:
     """Make this process the parent of every orphan below it. Raises OSError when the kernel refuses."""
     if libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError("cannot become a subreaper: prctl refused; Linux 3.4 or later is needed")
+
+
+def reset_internal_signals() -> None:
+    """Undo what glibc's posix_spawn leaves behind: it ignores its own signals 32 and 33, and exec keeps that.
+
+    The library refuses to name them, so the system call is made directly; where we do not know its number, nothing is.
+    """
+    number = _RT_SIGACTION_NUMBERS.get(os.uname().machine)
+    if number is None:
+        return
+    library = libc()
+    import ctypes
+
+    default = ctypes.create_string_buffer(
+        32
+    )  # struct kernel_sigaction: handler SIG_DFL, no flags, empty mask
+    for signum in (32, 33):
+        library.syscall(number, signum, default, None, ctypes.c_size_t(8))
 
 
 def unreaped_usage(pid: int) -> Usage | None:

@@ -12,12 +12,6 @@ from manager.process.identity import Match, agent_identity, prove, shim_identity
 from tests.support.processes import Nursery, eventually, runs
 
 
-@pytest.fixture(name="nursery")
-def _nursery(tmp_path: Path):  # type: ignore[no-untyped-def]
-    with Nursery(tmp_path) as nursery:
-        yield nursery
-
-
 def test_a_program_runs_and_its_exit_code_is_on_disk(nursery: Nursery) -> None:
     """What the program wrote and returned can be read after it and its shim are gone."""
     attempt = nursery.launch(["sh", "-c", "echo out; echo err >&2; exit 7"])
