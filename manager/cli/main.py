@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception, *, verbose: bool) -> int:
     if verbose:
+        import traceback
+
         say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, OutliveError):
         complain(" ".join(str(error).split("\n")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import json
 import os
 import sys
 import time
@@ -18,11 +18,7 @@ from manager.cli.specification import build_spec, spec_options
 from manager.cli.tailing import POLL_SECONDS, AgentTail, Ending, Passage
 
 if TYPE_CHECKING:
-    from manager.door import StartFailed
     from manager.status import AgentStatus
-    from manager.view import View
-
-LAST_LINES = 10
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -42,7 +38,7 @@ def run_command(*, name: str | None, follow: bool, no_wait: bool, **options: Any
     The command is executed as it is, without a shell. It inherits this environment (or, where a coordinator holds the
     home, that of the coordinator) and writes to files; `outlive logs` shows them.
     """
-    from manager.door import StartFailed
+    from manager.manager import StartFailed
 
     session = current()
     spec = build_spec(**options)
@@ -50,7 +46,7 @@ def run_command(*, name: str | None, follow: bool, no_wait: bool, **options: Any
         try:
             status = door.spawn(spec, name, wait=not (no_wait or follow))
         except StartFailed as error:
-            return failed_start(session, error)
+            return failed_start(session, error.status)
         if follow:
             return follow_output(session, status)
     return show_started(session, status, is_waited=not no_wait)
@@ -63,14 +59,14 @@ def run_command(*, name: str | None, follow: bool, no_wait: bool, **options: Any
 @changing_options
 def restart_command(*, agent: str, reason: str | None, no_wait: bool) -> int:
     """Start AGENT again as a new attempt; where it runs it is stopped first."""
-    from manager.door import StartFailed
+    from manager.manager import StartFailed
 
     session = current()
     with session.door() as door:
         try:
             status = door.restart(agent, reason=reason, wait=not no_wait)
         except StartFailed as error:
-            return failed_start(session, error)
+            return failed_start(session, error.status)
     return show_started(session, status, is_waited=not no_wait)
 
 
@@ -88,25 +84,21 @@ def show_started(session: Session, status: AgentStatus, *, is_waited: bool) -> i
     return exit_codes.DONE
 
 
-def failed_start(session: Session, error: StartFailed) -> int:
+def failed_start(session: Session, status: AgentStatus) -> int:
     """Say why, with what it last wrote; the exit code that a shell would give."""
-    status = error.status
     if session.json:
         write_json(status.as_json())
-    why = str(error)
-    if error.errno is not None and os.strerror(error.errno) not in why:
-        why += f" ({errno.errorcode.get(error.errno, error.errno)}: {os.strerror(error.errno)})"
-    complain(why if why.startswith("cannot") else f"cannot start {status.name}: {why}")
-    for line in last_output(session.view(), status):
+    failure: dict[str, Any] = {}
+    for event in session.view().reader.events(stream=f"agent/{status.id}", types=("FAILED",)):
+        failure = json.loads(event.data)
+    why = status.message or "it ended at once"
+    number = failure.get("errno")
+    if number is not None and os.strerror(number) not in why:
+        why += f": {os.strerror(number)}"
+    complain(f"cannot start {status.name}: {why}; correct that, or see `outlive status {status.name}`")
+    for line in failure.get("last_output", ()):
         say(f"  | {line}")
-    return exit_codes.of_failed_start(phase=error.phase, number=error.errno)
-
-
-def last_output(view: View, status: AgentStatus) -> tuple[str, ...]:
-    """The last lines of stderr, or of stdout where stderr is empty."""
-    from manager.output import last_lines
-
-    return last_lines(view.log_path(status, stream="stderr", attempt=None).parent, LAST_LINES)
+    return exit_codes.of_failed_start(phase=failure.get("phase"), number=number)
 
 
 def follow_output(session: Session, status: AgentStatus) -> int:
@@ -129,7 +121,8 @@ def follow_output(session: Session, status: AgentStatus) -> int:
                 for chunk in tail.read(status):
                     passage.write(chunk)
             if is_over:
-                return own_code(session, status)
+                was_never_executed = status.cause == "failed start" and status.exit is None
+                return failed_start(session, status) if was_never_executed else own_code(session, status)
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         name = sanitize.one_line(status.name)

@@ -1,0 +1,102 @@
+"""The real command, in processes of its own, on a home of its own; nothing is left running."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = (sys.executable, "-m", "manager.cli.main")
+DEADLINE_SECONDS = 60.0
+
+
+@dataclass
+class CommandLine:
+    """Runs `outlive` on `home` the way a shell does."""
+
+    home: Path
+    directory: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __call__(
+        self, *arguments: str, stdin: str | None = None, before: Sequence[str] = (), **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """One finished command. `before`: a prefix like `setpriv …`."""
+        return subprocess.run(
+            [*before, *PROGRAM, *arguments],
+            env=self.environment(**variables),
+            cwd=self.directory,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        """The one document that a successful command prints."""
+        done = self(*arguments, "--json")
+        assert done.returncode in (0, 3), done.stderr
+        return json.loads(done.stdout)
+
+    def run(self, *arguments: str) -> str:
+        """Start an agent and return its id."""
+        done = self("run", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """A command that goes on; ended after the test."""
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            env=self.environment(**variables),
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """Ours, with the home and the modules under test."""
+        return {**os.environ, "OUTLIVE_HOME": str(self.home), "PYTHONPATH": str(ROOT), **variables}
+
+
+def end_all(home: Path) -> None:
+    """SIGKILL to every recorded process of a home that is still the one recorded, then to its shim."""
+    for path in home.glob("agents/*/*/identity.json"):
+        body = json.loads(path.read_text())["body"]
+        for pid, ticks in ((body["pid"], body["start_ticks"]), (body["shim_pid"], body["shim_start_ticks"])):
+            with contextlib.suppress(OSError):
+                handle = os.pidfd_open(pid)
+                try:
+                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                    if int(fields[19]) == ticks:
+                        signal.pidfd_send_signal(handle, signal.SIGKILL)
+                finally:
+                    os.close(handle)
+
+
+def until(condition: Callable[[], Any], *, seconds: float = DEADLINE_SECONDS) -> Any:
+    """The condition's first true answer; fails at the deadline."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = condition()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    pytest.fail(f"did not come true within {seconds} s")

@@ -1,0 +1,222 @@
+"""What is asked wrongly or cannot be done: one line that says why and what to do, a code, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.interfaces.command_line import CommandLine
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def check_refusal(done: object, code: int, *words: str) -> None:
+    """The refusal has this code, and its one line has the form and these words."""
+    assert done.returncode == code, done.stderr  # type: ignore[attr-defined]
+    stderr: str = done.stderr  # type: ignore[attr-defined]
+    first = stderr.splitlines()[0]
+    assert first.startswith("outlive: cannot "), stderr
+    assert ";" in first, f"no advice: {first}"
+    assert "Traceback" not in stderr
+    for word in words:
+        assert word in stderr, stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "word"),
+    [
+        (["no-such-program-anywhere"], 127, "No such file or directory"),
+        (["/no/such/program"], 127, "No such file or directory"),
+        (["/etc/passwd"], 126, "Permission denied"),
+        (["/"], 126, "Permission denied"),
+    ],
+)
+def test_a_program_that_cannot_be_executed(
+    outlive: CommandLine, command: list[str], code: int, word: str
+) -> None:
+    """127 for one that is not there, 126 for one that may not be executed, as a shell has it; no process is left."""
+    check_refusal(outlive("run", "--name", "x", "--", *command), code, "cannot start x", word)
+    (agent,) = outlive.json("ps", "--all")["agents"]
+    assert (agent["state"], agent["cause"], agent["exit"]) == ("FAILED", "failed start", None)
+    assert outlive("ps").stdout.count("\n") == 1
+
+
+def test_a_text_file_without_an_interpreter_line(outlive: CommandLine, tmp_path: Path) -> None:
+    """What the kernel does not know how to execute is not executable: no shell is tried."""
+    script = tmp_path / "script"
+    script.write_text("echo never\n")
+    script.chmod(0o755)
+    check_refusal(outlive("run", "--", str(script)), 126, "Exec format error")
+
+
+def test_a_directory_that_is_not_there(outlive: CommandLine) -> None:
+    """A missing --cwd is a failed start, and not mistaken for a missing program."""
+    check_refusal(outlive("run", "--cwd", "/no/such/place", "--", "true"), 1, "/no/such/place")
+
+
+def test_an_early_end_is_a_failed_start(outlive: CommandLine) -> None:
+    """A program that ends at once with a failure is told with its code and its last lines."""
+    done = outlive("run", "--name", "early", "--", "sh", "-c", "echo 'no config' >&2; exit 3")
+    check_refusal(done, 1, "early", "  | no config")
+    assert outlive.json("status", "early")["agents"][0]["exit"]["code"] == 3
+
+
+@pytest.mark.root
+def test_a_user_that_does_not_exist(outlive: CommandLine) -> None:
+    """An unknown --user is refused before anything is recorded."""
+    check_refusal(outlive("run", "--user", "no-such-user", "--", "true"), 2, "no-such-user")
+    assert outlive.json("ps", "--all")["agents"] == []
+
+
+def test_a_name_in_use(outlive: CommandLine) -> None:
+    """A name belongs to one agent until it has ended; then it may be used again."""
+    first = outlive.run("--name", "one", "--", "sleep", "600")
+    check_refusal(outlive("run", "--name", "one", "--", "sleep", "600"), 8, "'one'", first)
+    assert len(outlive.json("ps", "--all")["agents"]) == 1
+    assert outlive("kill", "one").returncode == 0
+    assert outlive.run("--name", "one", "--", "sleep", "600") != first
+    assert outlive.json("ps")["agents"][0]["name"] == "one"
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "kill", "restart", "wait", "logs", "events", "health"])
+def test_an_unknown_agent(outlive: CommandLine, command: str) -> None:
+    """Every verb says that there is no such agent with exit 4: on a bare home and on one in use."""
+    check_refusal(outlive(command, "nope"), 4, "'nope'")
+    assert not outlive.home.exists()
+
+
+def test_an_ambiguous_beginning(outlive: CommandLine) -> None:
+    """An id's beginning that several agents share is refused with the candidates."""
+    ids = [outlive.run("--", "true") for _ in range(17)]  # 17 ids share one of 16 first digits
+    first = next(digit for digit in "0123456789abcdef" if sum(text.startswith(digit) for text in ids) > 1)
+    check_refusal(outlive("status", first), 8, next(text for text in sorted(ids) if text.startswith(first)))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--no-such-option",),
+        ("frobnicate",),
+        ("run",),
+        ("run", "--name", "../x", "--", "true"),
+        ("run", "--start-window", "soon", "--", "true"),
+        ("run", "--stop-grace", "1s", "--", "true"),
+        ("run", "--restart", "sometimes", "--", "true"),
+        ("run", "--success-codes", "256", "--", "true"),
+        ("run", "--umask", "9", "--", "true"),
+        ("run", "--label", "x", "--", "true"),
+        ("run", "--env", "SURELY_NOT_SET", "--", "true"),
+        ("run", "--env-file", "missing", "--", "true"),
+        ("run", "--", ""),
+        ("stop",),
+        ("stop", "--all", "x"),
+        ("signal", "x", "-s", "NOPE"),
+        ("ps", "--state", "HAPPY"),
+        ("events", "--since", "yesterday"),
+        ("events", "--type", "NOPE"),
+        ("rebuild", "nope"),
+    ],
+)
+def test_asked_wrongly(outlive: CommandLine, arguments: tuple[str, ...]) -> None:
+    """Usage errors have exit 2, advice, and touch nothing."""
+    check_refusal(outlive(*arguments), 2)
+    assert not (outlive.home / "events.db").exists()
+
+
+def test_a_bad_pattern(outlive: CommandLine) -> None:
+    """A regular expression that is none is a usage error."""
+    outlive.run("--name", "x", "--", "true")
+    check_refusal(outlive("logs", "x", "--grep", "("), 2, "'('")
+
+
+def test_a_home_that_lets_others_in(outlive: CommandLine) -> None:
+    """A home with open modes is refused for changing, with the command that mends it; doctor says the same."""
+    outlive.home.mkdir()
+    outlive.home.chmod(0o755)
+    check_refusal(outlive("run", "--", "true"), 1, f"chmod 700 {outlive.home}")
+    assert list(outlive.home.iterdir()) == []
+    doctor = outlive("doctor")
+    assert doctor.returncode == 1
+    assert "0755" in doctor.stdout
+
+
+def test_a_home_that_is_a_file(outlive: CommandLine) -> None:
+    """A home that is no directory is refused."""
+    outlive.home.write_text("")
+    check_refusal(outlive("run", "--", "true"), 1, str(outlive.home))
+
+
+@pytest.mark.root
+def test_a_home_of_somebody_else(outlive: CommandLine) -> None:
+    """A home with another owner is refused, even for root."""
+    outlive.home.mkdir(0o700)
+    os.chown(outlive.home, 65534, 65534)
+    check_refusal(outlive("run", "--", "true"), 1, "belongs to uid 65534")
+    assert list(outlive.home.iterdir()) == []
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv (util-linux)")
+def test_a_home_that_cannot_be_made(outlive: CommandLine, tmp_path: Path) -> None:
+    """A user who may not write there is told so, and with --home what to do."""
+    if not _may_nobody_run():
+        pytest.skip("needs a Python that another user may execute")
+    check_refusal(
+        outlive("run", "--home", "/root-only/home", "--", "true", before=NOBODY), 1, "/root-only", "--home"
+    )
+
+
+def test_a_home_path_that_is_too_long(outlive: CommandLine, tmp_path: Path) -> None:
+    """A home whose control socket cannot have an address is refused before anything is made."""
+    long = tmp_path / ("x" * 100)
+    check_refusal(outlive("run", "--home", str(long), "--", "true"), 1, str(long))
+    assert not long.exists()
+
+
+def _newer(database: sqlite3.Connection) -> None:
+    database.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def _foreign(database: sqlite3.Connection) -> None:
+    database.execute("DROP TABLE alembic_version")
+
+
+@pytest.mark.parametrize("change", [_newer, _foreign])
+def test_a_database_that_is_not_of_this_release(
+    outlive: CommandLine, change: Callable[[sqlite3.Connection], None]
+) -> None:
+    """A database of a newer release, or of no release, is neither read nor written."""
+    outlive.run("--name", "x", "--", "true")
+    with sqlite3.connect(outlive.home / "events.db") as database:
+        change(database)
+        count = database.execute("SELECT count(*) FROM events").fetchone()
+    for command in (("ps",), ("run", "--", "true"), ("stop", "x"), ("verify",)):
+        check_refusal(outlive(*command), 7, "events.db")
+    with sqlite3.connect(outlive.home / "events.db") as database:
+        assert database.execute("SELECT count(*) FROM events").fetchone() == count
+    assert outlive("doctor").returncode == 1
+
+
+def test_a_database_that_is_none(outlive: CommandLine) -> None:
+    """A file that is no database is damage, told as such."""
+    outlive.home.mkdir(0o700)
+    (outlive.home / "events.db").write_bytes(b"not a database at all" * 100)
+    (outlive.home / "events.db").chmod(0o600)
+    check_refusal(outlive("ps"), 6, "events.db")
+
+
+def _may_nobody_run() -> bool:
+    import subprocess
+    import sys
+
+    return (
+        subprocess.run(
+            [*NOBODY, sys.executable, "-c", "import click"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )

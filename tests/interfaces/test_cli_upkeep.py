@@ -1,0 +1,94 @@
+"""The log against itself, against its projections and against the system, by the command line."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+from tests.interfaces.command_line import CommandLine
+
+
+def test_verify_names_the_first_bad_position(outlive: CommandLine) -> None:
+    """A log that was changed by hand is noticed: exit 6 and where."""
+    outlive.run("--name", "x", "--", "true")
+    done = outlive("verify")
+    assert done.returncode == 0
+    assert done.stdout.startswith("intact: ")
+    with sqlite3.connect(outlive.home / "events.db") as database:
+        for (trigger,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        ).fetchall():
+            database.execute(f"DROP TRIGGER {trigger}")
+        database.execute("UPDATE events SET actor = 'somebody else' WHERE position = 3")
+    done = outlive("verify")
+    assert done.returncode == 6
+    assert "cannot trust the log from position 3 on: row changed" in done.stderr
+    done = outlive("verify", "--json")
+    assert done.returncode == 6
+    assert json.loads(done.stdout)["position"] == 3
+    assert outlive("verify", "--to", "2").returncode == 0
+
+
+def test_rebuild_and_its_check(outlive: CommandLine) -> None:
+    """A row that was changed by hand is found by `rebuild --check` with exit 6, and mended by `rebuild`."""
+    outlive.run("--name", "x", "--", "true")
+    assert outlive("rebuild", "--check").returncode == 0
+    with sqlite3.connect(outlive.home / "events.db") as database:
+        database.execute("UPDATE agents SET exit_code = 9")
+    done = outlive("rebuild", "--check")
+    assert done.returncode == 6
+    assert "exit_code\t9\t0" in done.stdout
+    assert (
+        json.loads(outlive("rebuild", "--check", "--json").stdout)["differences"][0]["column"] == "exit_code"
+    )
+    assert outlive("rebuild").returncode == 0
+    assert outlive("rebuild", "--check").returncode == 0
+    assert outlive.json("status", "x")["agents"][0]["exit"]["code"] == 0
+
+
+def test_recover_tells_what_it_found(outlive: CommandLine) -> None:
+    """An agent outlives the command that started it, and `recover` re-attaches it; a second time finds the same."""
+    outlive.run("--name", "x", "--", "sleep", "600")
+    for _ in range(2):
+        report = outlive.json("recover")
+        assert (report["reattached"], report["ended"], report["lost"]) == (1, 0, 0)
+    assert "reattached\t1" in outlive("recover").stdout
+
+
+def test_db_current_and_upgrade(outlive: CommandLine) -> None:
+    """`db upgrade` makes or upgrades the database, once; `db current` says which schema it has."""
+    assert outlive.json("db", "current")["current"] is None
+    assert not outlive.home.exists()
+    assert outlive("db", "upgrade").returncode == 0
+    found = outlive.json("db", "current")
+    assert found["current"] == found["needed"]
+    assert "nothing to do" in outlive("db", "upgrade").stdout
+    assert outlive("doctor").returncode == 0
+
+
+def test_doctor_looks_everywhere(outlive: CommandLine) -> None:
+    """`doctor` looks at the home, the kernel, the disk, the database and the directories that the log does not know."""
+    outlive.run("--name", "x", "--", "true")
+    report = outlive.json("doctor")
+    assert report["ok"] is True
+    names = {check["name"] for check in report["checks"]}
+    assert names >= {"home", "coordinator", "kernel pidfd", "sqlite", "disk", "schema", "database", "log"}
+    (outlive.home / "agents" / "stray" / "1").mkdir(parents=True)
+    report = outlive.json("doctor")
+    assert any(
+        check["name"] == "attempts" and "agents/stray/1" in check["detail"] for check in report["checks"]
+    )
+    assert report["ok"] is True
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("-h",), ("--version",), ("run", "--help"), ("db", "upgrade", "-h")]
+)
+def test_help(outlive: CommandLine, arguments: tuple[str, ...]) -> None:
+    """Help and version need no home and end with 0."""
+    done = outlive(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert not outlive.home.exists()
