@@ -154,7 +154,8 @@ class _Shim:
         """Open the gate, then stay until the agent, or its whole tree, has ended and that is on disk."""
         crash_point("shim.before_gate")
         # The child is told of its cgroup by the byte: it was forked before there was one.
-        os.write(self._gate, GATE_OPEN if self._group is None else GATE_OPEN_WITH_GROUP)
+        with contextlib.suppress(BrokenPipeError):  # killed at the gate: the exec report will say so
+            os.write(self._gate, GATE_OPEN if self._group is None else GATE_OPEN_WITH_GROUP)
         os.close(self._gate)
         crash_point("shim.after_gate")
         failure = self._confirm_exec()
@@ -165,7 +166,12 @@ class _Shim:
         crash_point("shim.before_exit_record")
         self._persist("exit.json", body)
         crash_point("shim.after_exit_record")
-        left = sweep(self._main, self._group)
+        try:
+            left = sweep(self._main, self._group)
+        except (
+            OSError
+        ):  # out of descriptors or memory: the exit is on disk, and nothing is claimed of the rest
+            left = {"left": [], "left_count": 0, "complete": False}
         crash_point("shim.after_sweep")
         with contextlib.suppress(OSError):
             self._write("sweep.json", {"record": "sweep", **left}, durable=False)

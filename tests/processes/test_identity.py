@@ -1,0 +1,167 @@
+"""A process is signalled only when it is certainly the one that was recorded."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manager.process import procfs
+from manager.process.features import detect, features
+from manager.process.identity import Identity, Match, identify, open_pidfd, prove
+from manager.process.signalling import exit_info
+from tests.support.processes import Nursery, eventually, runs
+
+
+def _own() -> Identity:
+    identity = identify(os.getpid())
+    assert identity is not None
+    return identity
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({}, Match.SAME),
+        ({"boot_id": "00000000-0000-0000-0000-000000000000"}, Match.DIFFERENT),  # another boot
+        ({"pid_namespace": 1}, Match.DIFFERENT),  # another container
+        ({"pid": 2**22 + 1}, Match.DIFFERENT),  # no such pid can exist
+    ],
+)
+def test_what_makes_a_process_another_one(change: dict[str, int], match: Match) -> None:
+    """Another boot or pid namespace, or no such process, is DIFFERENT and gives no handle."""
+    proof = prove(_own()._replace(**change), shim_holds_lock=True)
+    assert proof.match is match
+    assert (proof.process is None) == (match is not Match.SAME)
+    if proof.process is not None:
+        proof.process.close()
+
+
+def test_another_inode_of_the_pidfd_is_another_process() -> None:
+    """The pidfd's inode decides, even if pid and start time are the same and the lock is held."""
+    if not features().pidfs:
+        pytest.skip("needs pidfs (Linux 6.9)")
+    own = _own()
+    assert own.pidfd_inode is not None
+    assert prove(own._replace(pidfd_inode=own.pidfd_inode + 1), shim_holds_lock=True).match is Match.DIFFERENT
+
+
+def test_without_inode_only_the_shims_lock_makes_it_certain() -> None:
+    """Same pid and start time alone are UNCERTAIN; a held lock vouches, asked after the handle was opened."""
+    own = _own()._replace(pidfd_inode=None)
+    assert prove(own, shim_holds_lock=False).match is Match.UNCERTAIN
+    proof = prove(own, shim_holds_lock=lambda: True)
+    assert proof.match is Match.SAME
+    assert proof.process is not None
+    proof.process.close()
+    assert prove(own._replace(start_ticks=own.start_ticks - 1), shim_holds_lock=True).match is Match.DIFFERENT
+
+
+def test_a_zombie_is_still_the_same_process() -> None:
+    """An ended, not yet collected process is recognised."""
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    try:
+        identity = identify(pid)
+        assert identity is not None
+        eventually(lambda: not runs(pid), "the child ends")
+        proof = prove(identity, shim_holds_lock=True)
+        assert proof.match is Match.SAME
+        assert proof.process is not None
+        with proof.process as process:
+            assert process.has_ended
+            assert exit_info(process) is None, "not reaped yet: the kernel's zero would be a lie"
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_the_exit_status_survives_the_shim(nursery: Nursery) -> None:
+    """Whoever held the agent's pidfd reads its exact status though its shim was killed."""
+    if not features().pidfd_info:
+        pytest.skip("needs PIDFD_GET_INFO (Linux 6.13)")
+    attempt = nursery.launch(["sh", "-c", "sleep 0.5; exit 37"])
+    attempt.records()
+    pidfd = open_pidfd(attempt.pid)
+    assert pidfd is not None
+    try:
+        assert exit_info(pidfd) is None
+        os.kill(attempt.launched.shim_pid, signal.SIGKILL)
+        status = eventually(lambda: exit_info(pidfd), "whoever adopted the agent reaps it")
+        assert os.waitstatus_to_exitcode(status or 0) == 37
+    finally:
+        os.close(pidfd)
+    assert not isinstance(attempt.files.exit, dict)
+
+
+def test_a_stopped_process_is_not_ended() -> None:
+    """SIGSTOP is no end."""
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: (stat := procfs.read_stat(pid)) is not None and stat.state == "T", "it stops")
+        proof = prove(identify(pid) or _own(), shim_holds_lock=True)
+        assert proof.process is not None
+        with proof.process as process:
+            assert not process.has_ended
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+_REUSE = """
+import os, signal, sys
+sys.path.append({root!r})
+from manager.process.identity import Match, identify, prove
+from manager.process.signalling import send_signal
+same_tick = certain = wrong = 0
+for round in range(150):
+    open("/proc/sys/kernel/ns_last_pid", "w").write("499")
+    first = os.fork()
+    if first == 0:
+        os._exit(0)
+    recorded = identify(first)
+    os.waitpid(first, 0)
+    open("/proc/sys/kernel/ns_last_pid", "w").write("499")
+    canary = os.fork()
+    if canary == 0:
+        signal.pause()
+        os._exit(0)
+    assert canary == first, (canary, first)
+    same_tick += identify(canary).start_ticks == recorded.start_ticks
+    for lock in (False,) if recorded.pidfd_inode is None else (False, True):
+        proof = prove(recorded, shim_holds_lock=lock)
+        if proof.process is not None:
+            send_signal(proof.process, signal.SIGUSR1)
+            proof.process.close()
+    certain += proof.match is Match.SAME
+    ended, status = os.waitpid(canary, os.WNOHANG)
+    wrong += ended != 0
+    if not ended:
+        os.kill(canary, 9)
+        os.waitpid(canary, 0)
+print(same_tick, certain, wrong)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("disabled", ["", "pidfs"])
+def test_a_reused_pid_never_gets_the_signal(disabled: str) -> None:
+    """With PIDs reused on purpose, mostly in the same clock tick, the new process is never taken for the old one."""
+    program = _REUSE.format(root=str(Path(__file__).resolve().parents[2]))
+    command = ["unshare", "-fp", "--mount-proc", "--kill-child", sys.executable, "-I", "-c", program]
+    environment = {**os.environ, "OUTLIVE_DISABLE": disabled}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
+    if done.returncode != 0 and "unshare" in done.stderr:
+        pytest.skip(f"needs a pid namespace: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    same_tick, certain, wrong = map(int, done.stdout.split())
+    assert (certain, wrong) == (0, 0)
+    assert same_tick > 0, "the test must have met what it is about"
+
+
+def test_features_can_be_switched_off() -> None:
+    """OUTLIVE_DISABLE's names switch features off; what depends on a feature goes with it."""
+    off = detect(frozenset({"pidfd", "subreaper", "cgroup", "proc_children"}))
+    assert not any(off)
+    assert not detect(frozenset({"pidfs"})).pidfs

@@ -1,0 +1,87 @@
+"""A damaged record is unknown, never a wrong value."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manager.process.attempt_dir import Damaged, Missing, decode, encode, read_attempt, read_record
+
+_BODY: dict[str, Any] = {
+    "record": "exit",
+    "kind": "code",
+    "code": 7,
+    "signal": None,
+    "core": False,
+    "message": "ä\u2028",
+}
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), _JSON, max_size=5))
+def test_a_record_reads_back_as_it_was_written(body: dict[str, Any]) -> None:
+    """Any JSON object survives writing and reading."""
+    assert decode(encode(body)) == body
+
+
+def test_every_flipped_bit_is_damage(tmp_path: Path) -> None:
+    """One bit changed anywhere in an exit record makes it Damaged."""
+    line = encode(_BODY)
+    path = tmp_path / "exit.json"
+    for position in range(len(line) * 8):
+        changed = bytearray(line)
+        changed[position // 8] ^= 1 << position % 8
+        path.write_bytes(changed)
+        assert isinstance(read_record(str(path)), Damaged), (position, changed)
+
+
+def test_every_missing_or_added_byte_is_damage(tmp_path: Path) -> None:
+    """A record cut at any byte, without any one byte, or with one more, is Damaged."""
+    line = encode(_BODY)
+    path = tmp_path / "exit.json"
+    variants = [line[:end] for end in range(len(line))]
+    variants += [line[:at] + line[at + 1 :] for at in range(len(line))]
+    variants += [line[:at] + b" " + line[at:] for at in range(len(line) + 1)]
+    for variant in variants:
+        path.write_bytes(variant)
+        assert isinstance(read_record(str(path)), Damaged), variant
+
+
+@pytest.mark.parametrize(
+    "content", [b"null\n", b"[]\n", b'{"body":1}\n', b'{"body":[],"crc32":"0"}\n', b"[" * 200_000, b"\xff"]
+)
+def test_other_content_is_damage(tmp_path: Path, content: bytes) -> None:
+    """A file that never was a record is Damaged and raises nothing."""
+    (tmp_path / "exit.json").write_bytes(content)
+    assert isinstance(read_attempt(str(tmp_path)).exit, Damaged)
+
+
+def test_a_link_or_a_directory_is_not_followed(tmp_path: Path) -> None:
+    """A record is a plain file: a symbolic link to an intact one, a directory or a pipe is Damaged."""
+    (tmp_path / "real").write_bytes(encode(_BODY))
+    (tmp_path / "exit.json").symlink_to(tmp_path / "real")
+    (tmp_path / "exec.json").mkdir()
+    files = read_attempt(str(tmp_path))
+    assert isinstance(files.exit, Damaged)
+    assert isinstance(files.exec, Damaged)
+    assert isinstance(files.main, Missing)
+
+
+def test_a_directory_that_was_never_made(tmp_path: Path) -> None:
+    """Nothing there is Missing, not Damaged."""
+    files = read_attempt(str(tmp_path / "none"))
+    assert not files.exists
+    assert all(isinstance(record, Missing) for record in files[1:])
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_json_are_refused(number: float) -> None:
+    """NaN and infinity cannot be recorded."""
+    with pytest.raises(ValueError, match="JSON"):
+        encode({"x": number})
