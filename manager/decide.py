@@ -28,7 +28,9 @@ def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.A
     if isinstance(command, do.Spawn):
         return _spawn(state, command)
     if state is None:
-        raise InvalidRequest("cannot act on an agent that was never started: its log is empty; start it first")
+        raise InvalidRequest(
+            "cannot act on an agent that was never started: its log is empty; start it first"
+        )
     match command:
         case do.ConfirmStarted():
             return _confirm_started(state, command)
@@ -62,7 +64,9 @@ def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.A
 
 def _spawn(state: AgentState | None, command: do.Spawn) -> list[ev.AgentEvent]:
     if state is not None and not isinstance(state.phase, Waiting) and not state.is_final:
-        raise InvalidRequest(f"cannot start {state.name}: attempt {state.attempt} is {state.state}; stop it first")
+        raise InvalidRequest(
+            f"cannot start {state.name}: attempt {state.attempt} is {state.state}; stop it first"
+        )
     return [
         ev.AgentSpawning(
             attempt=1 if state is None else state.attempt + 1,
@@ -113,7 +117,11 @@ def _request_stop(state: AgentState, command: do.RequestStop, now: int) -> list[
         raise InvalidRequest(f"cannot stop {state.name} yet: its process is not known; ask again in a moment")
     grace = command.grace_seconds or state.spec.stop_grace_seconds
     stop = state.phase.stop
-    if stop is not None and stop.stage > 0 and not (command.forced and (stop.stage == 4 or not stop.is_kill_sent)):
+    if (
+        stop is not None
+        and stop.stage > 0
+        and not (command.forced and (stop.stage == 4 or not stop.is_kill_sent))
+    ):
         return []  # under way already; only a kill can make it faster, and only a timed-out one is sent again
     request = ev.StopRequested(
         attempt=state.attempt,
@@ -136,9 +144,13 @@ def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[
     if stop.deadline_at is not None and now < stop.deadline_at:
         return []
     if stop.stage == 0:
-        return [ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=_later(now, stop.grace_seconds[0]))]
+        return [
+            ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=_later(now, stop.grace_seconds[0]))
+        ]
     if stop.stage == 1:
-        return [ev.SigtermSent(attempt=state.attempt, stage=2, deadline_at=_later(now, stop.grace_seconds[1]))]
+        return [
+            ev.SigtermSent(attempt=state.attempt, stage=2, deadline_at=_later(now, stop.grace_seconds[1]))
+        ]
     if stop.stage == 2:
         return [ev.SigkillSent(attempt=state.attempt, deadline_at=_later(now, stop.grace_seconds[2]))]
     if stop.stage == 3:
@@ -148,7 +160,9 @@ def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[
 
 def _send_signal(state: AgentState, command: do.SendSignal) -> list[ev.AgentEvent]:
     if not isinstance(state.phase, Live):
-        raise InvalidRequest(f"cannot signal {state.name}: it is {state.state}, no process of it is known to run")
+        raise InvalidRequest(
+            f"cannot signal {state.name}: it is {state.state}, no process of it is known to run"
+        )
     return [ev.SignalSent(attempt=state.attempt, signal=command.signal, reason=command.reason)]
 
 
@@ -171,7 +185,9 @@ def _observe_exit(state: AgentState, command: do.ObserveExit, now: int) -> list[
     if isinstance(state.phase, Live):
         if _outlived_its_start_window(state.phase, state.spec.start_window_seconds, command.ended_at):
             # It ran on while nobody watched; the exit record says so.
-            events.append(ev.AgentRunning(attempt=state.attempt, evidence="its exit came after the start window"))
+            events.append(
+                ev.AgentRunning(attempt=state.attempt, evidence="its exit came after the start window")
+            )
         events.append(_reaped(state.attempt, command))
         for event in events:
             after_all = evolve(after_all, event, now)
@@ -222,8 +238,12 @@ def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) ->
     how = f"signal {exit_.signal}" if isinstance(exit_, ExitedBySignal) else f"exit code {exit_.code}"
     if ended.running_at is None:
         window = state.spec.start_window_seconds
-        return _failed(attempt, "failed start", f"ended with {how} inside its start window of {window:g} s", last_output)
-    return _failed(attempt, "signal" if isinstance(exit_, ExitedBySignal) else "exit", f"ended with {how}", last_output)
+        return _failed(
+            attempt, "failed start", f"ended with {how} inside its start window of {window:g} s", last_output
+        )
+    return _failed(
+        attempt, "signal" if isinstance(exit_, ExitedBySignal) else "exit", f"ended with {how}", last_output
+    )
 
 
 def _failed(attempt: int, cause: str, message: str, last_output: tuple[str, ...]) -> ev.AgentFailed:
@@ -252,7 +272,9 @@ def _what_follows(state: AgentState, now: int) -> list[ev.AgentEvent]:
         case GiveUp(used=used):
             if ended.outcome is State.COMPLETED:
                 return []
-            return [ev.RestartGivenUp(attempt=state.attempt, used=used, reason=f"{used} restarts are used up")]
+            return [
+                ev.RestartGivenUp(attempt=state.attempt, used=used, reason=f"{used} restarts are used up")
+            ]
         case step:
             return [_scheduled(state, now, step.delay_seconds, step.used, f"policy after {ended.outcome}")]
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from eventstore.state import AgentState, Ended, Live, Requested, Waiting
-from eventstore.values import Exit, ExitUnknown, ProcessRecord, ResourceUse
+from eventstore.values import Exit, ExitUnknown, ProcessRecord, RecordedSpec, ResourceUse
 from manager import commands as do
 
 Presence = Literal["same", "gone", "unproved"]
@@ -34,9 +34,10 @@ Presence = Literal["same", "gone", "unproved"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitRecord:
-    """The shim's exit record, read and checked. `is_damaged` with `exit` null: it is there but cannot be trusted."""
+    """How the main process ended and who says so; `is_damaged` with `exit` null: a record that cannot be trusted."""
 
     exit: Exit | None
+    source: Literal["shim record", "pidfd"] = "shim record"
     ended_at: int | None = None
     leftovers: tuple[int, ...] | None = None
     is_tree_complete: bool = True
@@ -56,12 +57,14 @@ class FailedExec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What the disk and the kernel say about an attempt.
+    """What the disk and the kernel say about an attempt. `is_recovery`: nobody watched it until now.
 
     `directory`: "claimed" means that the recovery made it itself just now, so that a late request starts nothing.
     `process`: whether the recorded main process is there. `has_executed`: null when nobody can say.
     """
 
+    observed_at: int
+    is_recovery: bool
     is_same_boot: bool
     directory: Literal["present", "claimed"]
     is_shim_alive: bool
@@ -93,7 +96,7 @@ def conclude(believed: AgentState, observed: Observed | None, *, unwatched_secon
             return Conclusion(commands=(_judge_again(believed.phase),), watch=False, counts_as="ended")
         case Requested():
             assert observed is not None
-            return _requested(observed, unwatched_seconds)
+            return _requested(believed, observed, unwatched_seconds)
         case Live():
             assert observed is not None
             return _live(believed.phase, observed, unwatched_seconds)
@@ -103,18 +106,22 @@ def conclude(believed: AgentState, observed: Observed | None, *, unwatched_secon
 
 def _judge_again(ended: Ended) -> do.Command:
     assert ended.exit is not None
-    return do.ObserveExit(exit=ended.exit, ended_at=ended.ended_at, reaped_by="nobody", source="none", is_recovered=True)
+    return do.ObserveExit(
+        exit=ended.exit, ended_at=ended.ended_at, reaped_by="nobody", source="none", is_recovered=True
+    )
 
 
-def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
+def _requested(believed: AgentState, observed: Observed, unwatched_seconds: float) -> Conclusion:
     started = () if observed.identity is None else (do.ConfirmStarted(process=observed.identity),)
     if observed.directory == "claimed":
         if observed.is_same_boot:
-            return _never("launch", None, "the coordinator ended before the attempt was launched")
+            return _never(
+                "launch", None, "it was never launched: the coordinator or its launcher ended first"
+            )
         return _lost("the host was restarted before the start was confirmed; its directory is gone")
     if observed.failed_exec is not None:
         failed = observed.failed_exec
-        return _never(failed.phase, failed.errno, failed.message)
+        return _never(failed.phase, failed.errno, describe_failure(believed.spec, failed))
     if observed.exit is not None and observed.exit.exit is not None and started:
         return Conclusion(commands=(*started, _exit(observed, observed.exit)), watch=False, counts_as="ended")
     if not observed.is_same_boot:
@@ -130,6 +137,16 @@ def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
             return _attach((*started,), "process", observed, unwatched_seconds)
         return Conclusion(commands=(), watch=True, counts_as="pending")
     return _lost("the shim was lost during the start; whether the program ran is unknown")
+
+
+def describe_failure(spec: RecordedSpec, failed: FailedExec) -> str:
+    """What could not be done, with the value that was asked for, and the system's word why."""
+    what = {
+        "exec": f"cannot execute {spec.command[0]}",
+        "cwd": f"cannot enter the directory {spec.cwd}",
+        "user": f"cannot become user {spec.user}",
+    }.get(failed.phase, f"cannot set up its {failed.phase}")
+    return f"{what}: {failed.message}"
 
 
 def _live(live: Live, observed: Observed, unwatched_seconds: float) -> Conclusion:
@@ -161,9 +178,9 @@ def _exit(observed: Observed, record: ExitRecord) -> do.ObserveExit:
     return do.ObserveExit(
         exit=record.exit,
         ended_at=record.ended_at,
-        reaped_by="shim",
-        source="shim record",
-        is_recovered=True,
+        reaped_by="shim" if record.source == "shim record" else "init",
+        source=record.source,
+        is_recovered=observed.is_recovery,
         is_tree_complete=record.is_tree_complete,
         leftovers=record.leftovers,
         oom_killed=record.oom_killed,
@@ -173,13 +190,13 @@ def _exit(observed: Observed, record: ExitRecord) -> do.ObserveExit:
 
 
 def _unknown(live: Live, reason: str, observed: Observed) -> Conclusion:
-    exit_ = ExitUnknown(reason=reason, not_before_at=live.started_at, not_after_at=None)
+    exit_ = ExitUnknown(reason=reason, not_before_at=live.started_at, not_after_at=observed.observed_at)
     command = do.ObserveExit(
         exit=exit_,
         ended_at=None,
         reaped_by="nobody",
         source="none",
-        is_recovered=True,
+        is_recovered=observed.is_recovery,
         is_tree_complete=False,
         last_output=observed.last_output,
     )

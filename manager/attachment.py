@@ -1,0 +1,149 @@
+"""A coordinator's hold on one living attempt: its handles, and the timers that are set for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Literal
+
+from eventstore.values import ProcessRecord
+from manager.observe import Look, main_identity, shim_identity
+from manager.process import procfs, tree
+from manager.process.identity import prove, prove_descendant
+from manager.process.signalling import ProvenProcess
+
+Timer = Literal["window", "look", "stage", "kill", "backoff"]
+
+
+class Attachment:
+    """For one event loop. Opening the handles raises OSError when we lack descriptors."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: str) -> None:
+        self._loop = loop
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._watched: list[int] = []
+        self._shim: ProvenProcess | None = None
+        self._shim_pidfd: int | None = None
+        self.path = path
+        self.process: ProcessRecord | None = None
+        self.token = ""
+        self.main: ProvenProcess | None = None
+        self.stage_waited_for = 0
+        self.via: Literal["shim", "process"] | None = None
+        self.kernel_deadline: float | None = None
+
+    # --- handles ----------------------------------------------------------------------------------------------------
+
+    def hold_shim(self, pidfd: int | None) -> None:
+        """Keep the shim's pidfd as its parent opened it."""
+        self._shim_pidfd = pidfd
+
+    def hold_main(self, process: ProcessRecord) -> None:
+        """Open and prove the main process, so that its exit is known even if its shim is lost."""
+        self.process = process
+        self.via = "shim"
+        if self.main is None:
+            self.main = prove(main_identity(process), shim_holds_lock=True).process
+
+    def adopt(self, look: Look) -> None:
+        """Keep the handles of a look that we do not have yet, and close the others."""
+        self.process = self.process or look.observed.identity
+        self.token = self.token or look.token
+        if self.main is None:
+            self.main = look.main
+        elif look.main is not None:
+            look.main.close()
+        if self._shim is None:
+            self._shim = look.shim
+        elif look.shim is not None:
+            look.shim.close()
+
+    def shim(self) -> ProvenProcess | None:
+        """The shim, proved and alive, or None."""
+        if self._shim is None and self.process is not None:
+            self._shim = prove(shim_identity(self.process), shim_holds_lock=False).process
+        return None if self._shim is None or self._shim.has_ended else self._shim
+
+    def has_main_ended(self) -> bool:
+        """Whether the main process is known to be over (a zombie counts)."""
+        return self.main is not None and self.main.has_ended
+
+    def members(self) -> list[ProvenProcess]:
+        """Handles of all living processes of the attempt, the main process first; the caller closes them."""
+        shim = self.shim()
+        found: list[ProvenProcess] = []
+        if self.process is not None and not self.has_main_ended():
+            main = prove(main_identity(self.process), shim_holds_lock=shim is not None).process
+            found += [] if main is None else [main]
+        if shim is not None:
+            found += tree.descendants(shim)
+        elif self.token:
+            found += tree.token_holders(self.token)
+        if self.process is not None and self.process.cgroup is not None:
+            found += tree.cgroup_members(self.process.cgroup)
+        return _without_doubles(found)
+
+    def roots(self) -> list[ProvenProcess]:
+        """The main process, or, when it has ended before its tree, the processes directly below the shim."""
+        shim = self.shim()
+        if self.process is not None and not self.has_main_ended():
+            main = prove(main_identity(self.process), shim_holds_lock=shim is not None).process
+            if main is not None:
+                return [main]
+        if shim is None:
+            return self.members()
+        proofs = (prove_descendant(shim, pid) for pid in procfs.children_listed(shim.pid) or ())
+        return [process for process in proofs if process is not None]
+
+    # --- watching -----------------------------------------------------------------------------------------------
+
+    def watch(self, *, shim_ended: Callable[[], None], main_ended: Callable[[], None]) -> bool:
+        """Call back once at each end; False where there is nothing to watch by (no pidfds), so that one must look."""
+        shim_fd = self._shim_pidfd if self._shim_pidfd is not None else getattr(self._shim, "pidfd", None)
+        main_fd = getattr(self.main, "pidfd", None)
+        for descriptor, callback in ((shim_fd, shim_ended), (main_fd, main_ended)):
+            if descriptor is not None and descriptor not in self._watched:
+                self._watched.append(descriptor)
+                self._loop.add_reader(descriptor, self._once, descriptor, callback)
+        return shim_fd is not None or main_fd is not None
+
+    def _once(self, descriptor: int, callback: Callable[[], None]) -> None:
+        self._loop.remove_reader(descriptor)  # a pidfd stays readable for ever
+        callback()
+
+    def later(self, timer: Timer, seconds: float, callback: Callable[[], None]) -> None:
+        """Set a timer, instead of the one of that name that is set."""
+        self.cancel(timer)
+        self._timers[timer] = self._loop.call_later(seconds, callback)
+
+    def cancel(self, timer: Timer) -> None:
+        """Clear a timer, if it is set."""
+        handle = self._timers.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    def close(self) -> None:
+        """Let go of everything; the processes do not notice."""
+        for timer in list(self._timers):
+            self.cancel(timer)
+        for descriptor in self._watched:
+            self._loop.remove_reader(descriptor)
+        self._watched.clear()
+        for process in (self.main, self._shim):
+            if process is not None:
+                process.close()
+        self.main = self._shim = None
+        if self._shim_pidfd is not None:
+            os.close(self._shim_pidfd)
+            self._shim_pidfd = None
+
+
+def _without_doubles(found: list[ProvenProcess]) -> list[ProvenProcess]:
+    members: dict[int, ProvenProcess] = {}
+    for process in found:
+        if process.pid in members:
+            process.close()
+        else:
+            members[process.pid] = process
+    return list(members.values())

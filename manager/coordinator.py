@@ -1,0 +1,301 @@
+"""A coordinator: the home's lock, its epoch, its store, and one thread whose event loop runs the `Supervisor`.
+
+Everything here that is `async` runs in that thread. Opening takes the lock, appends COORDINATOR_STARTED (which fences
+every older coordinator), and recovers: replays the streams of all agents that have not ended and compares each with what
+is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from eventstore.crashpoints import crash_point
+from eventstore.errors import InvalidRequest, NameInUse, OutliveError
+from eventstore.events import CoordinatorStopped, RecoveryCompleted
+from eventstore.state import AgentState, Live, Requested, Waiting
+from eventstore.store import EventStore, now_microseconds
+from eventstore.values import RecordedSpec
+from manager import commands as do
+from manager import launching
+from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
+from manager.home import Home, HomeIdentity, HomeLock
+from manager.homelog import HomeLog
+from manager.ledger import Ledger, Origin
+from manager.process import procfs
+from manager.status import RecoveryReport
+from manager.supervisor import Supervisor
+from projections.agents import AgentsProjection, agent_id_of, fold
+
+START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
+
+_T = TypeVar("_T")
+
+
+class Start(NamedTuple):
+    """One agent to start: `request` as `launching.first_request` made it."""
+
+    name: str
+    spec: RecordedSpec
+    spec_digest: str
+    request: dict[str, Any]
+
+
+class Coordinator:
+    """Open at most one a home. Methods that are not async may be called from any thread but its own."""
+
+    def __init__(
+        self, home: Home, identity: HomeIdentity, lock: HomeLock, store: EventStore, actor: str
+    ) -> None:
+        self._home = home
+        self._lock = lock
+        self._log = HomeLog(store, identity.id, actor)
+        self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._pid = os.getpid()
+        self.identity = identity
+        self.store = store
+        self.nofile = launching.raise_own_descriptor_limit()
+        self._unwatched_since = self._log.last_recorded_at()
+        epoch = self._log.begin()
+        crash_point("coordinator.after_epoch")
+        self.ledger = Ledger(store, epoch=epoch, clock=now_microseconds)
+        self.supervisor: Supervisor
+        self._thread.start()
+        self._ready.wait()
+
+    @classmethod
+    def open(cls, home: Home, url: str, *, actor: str, takeover: bool = False) -> Coordinator:
+        """Take the home. Raises `HomeError`, `HomeBusy`, and what `EventStore.open` raises; holds nothing then."""
+        identity = home.prepare()
+        lock = home.acquire(takeover=takeover)
+        try:
+            store = EventStore.open(url, home=identity.id, host=platform.node(), inline=[AgentsProjection()])
+            try:
+                return cls(home, identity, lock, store, actor)
+            except BaseException:
+                store.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+
+    def call(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Run a coroutine of ours in the coordinator's thread. Raises `InvalidRequest` once closed or after a fork."""
+        if os.getpid() != self._pid or self._loop.is_closed() or not self._thread.is_alive():
+            work.close()
+            raise InvalidRequest(
+                "cannot use this manager: it is closed, or was opened before a fork; open another"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """Let go of the home; agents run on. A second call does nothing."""
+        if self._loop.is_closed() or os.getpid() != self._pid:
+            return
+        self.call(self._stop()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self.store.close()
+        self._lock.release()
+
+    # --- orders, in the loop's thread ----------------------------------------------------------------------------
+
+    async def spawn(self, starts: Sequence[Start], origin: Origin, *, wait: bool) -> list[str]:
+        """Start agents side by side; their ids, once all are running or ended (`wait`), else once they are recorded.
+
+        Raises `NameInUse` and starts none, when a name is used by an agent that has not ended; `StoreUnavailable`
+        when the intent cannot be made durable.
+        """
+        names = [start.name for start in starts]
+        used = {state.name: agent_id for agent_id, state in self.ledger.states.items() if not state.is_final}
+        for name in names:
+            if name in used or names.count(name) > 1:
+                raise NameInUse(name=name, holder=used.get(name, "another of the same call"))
+        ids = [secrets.token_hex(8) for _ in starts]
+        for agent_id, start in zip(ids, starts, strict=True):
+            command = do.Spawn(
+                name=start.name,
+                spec=start.spec,
+                spec_digest=start.spec_digest,
+                directory=f"agents/{agent_id}/1",
+                boot_id=procfs.boot_id(),
+            )
+            self.supervisor.start(agent_id, command, start.request, origin)
+        await self.supervisor.turn.commit_soon()
+        if wait:
+            await self._all_until(ids, is_verified)
+        return ids
+
+    async def stop(self, ids: Sequence[str], command: do.RequestStop, origin: Origin, *, wait: bool) -> None:
+        """Stop agents side by side; with `wait`, until each has ended or its last deadline has passed."""
+        await self._all_until(ids, is_known)
+        for agent_id in ids:
+            if agent_id in self.ledger.states:
+                self.supervisor.request_stop(agent_id, command, origin)
+        if wait:
+            await self._all_until(ids, is_stopped_or_stuck)
+        else:
+            await self.supervisor.turn.commit_soon()
+
+    async def signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
+        """Send one signal, recorded first. Raises `InvalidRequest` when nothing of the agent runs."""
+        if agent_id not in self.ledger.states:
+            raise InvalidRequest(
+                "cannot signal an agent that has ended: there is no process; start it again first"
+            )
+        await self._all_until([agent_id], is_known)
+        self.supervisor.send_signal(agent_id, command, origin)
+        await self.supervisor.turn.commit_soon()
+
+    async def restart(self, agent_id: str, reason: str | None, origin: Origin, *, wait: bool) -> None:
+        """Stop it if it runs, then start its next attempt with what the last one was started with."""
+        await self._all_until([agent_id], is_known)
+        if agent_id not in self.ledger.states:
+            self._load([agent_id])
+        state = self.ledger.states[agent_id]
+        holder = self._holder_of(state.name)
+        if holder not in (None, agent_id):
+            raise NameInUse(name=state.name, holder=holder or "")
+        before = state.attempt
+        if isinstance(state.phase, Waiting):
+            self.supervisor.start_again(agent_id)
+        elif state.is_final:
+            self.supervisor.turn.apply(agent_id, do.Restart(reason=reason), origin)
+        else:
+            self.supervisor.request_stop(agent_id, do.RequestStop(cause="restart", reason=reason), origin)
+        if wait:
+            await self._all_until(
+                [agent_id], lambda s: is_stuck(s) or (s.attempt > before and is_verified(s))
+            )
+        else:
+            await self.supervisor.turn.commit_soon()
+
+    async def wait(self, ids: Sequence[str], *, any_of_them: bool) -> None:
+        """Until all (or any) of the agents have ended, with no further attempt to come."""
+        waits = [asyncio.ensure_future(self._all_until([agent_id], is_over)) for agent_id in ids]
+        when = asyncio.FIRST_COMPLETED if any_of_them else asyncio.ALL_COMPLETED
+        try:
+            done, _ = await asyncio.wait(waits, return_when=when)
+            for task in done:
+                task.result()
+        finally:
+            for task in waits:
+                task.cancel()
+
+    async def recover(self, *, announce: bool) -> RecoveryReport:
+        """Replay, compare, act; the same again changes nothing. `announce`: record each re-attachment."""
+        begun = time.monotonic()
+        crash_point("coordinator.before_recovery")
+        self._load([agent for agent in self._log.living_agents() if agent not in self.ledger.states])
+        unwatched = max(0, now_microseconds() - self._unwatched_since) / 1e6
+        counts: dict[str, int] = {}
+        looked_at = list(self.ledger.states)
+        stops = 0
+        for agent_id in looked_at:
+            state = self.ledger.states[agent_id]
+            try:
+                conclusion = self.supervisor.reconcile(
+                    agent_id, is_recovery=True, unwatched=unwatched, announce=announce
+                )
+            except OSError as error:
+                raise OutliveError(
+                    f"cannot look at agent {agent_id}: {error.strerror}; raise the limit of descriptors (ulimit -n)"
+                ) from error
+            kind = "pending" if conclusion is None else conclusion.counts_as
+            counts[kind] = counts.get(kind, 0) + 1
+            stops += isinstance(state.phase, Live) and state.phase.stop is not None and kind == "reattached"
+        judged = [self.ledger.states[agent_id] for agent_id in looked_at]
+        await self.supervisor.turn.commit_soon()
+        crash_point("coordinator.after_recovery")
+        await self._settle_starts()
+        self._unwatched_since = now_microseconds()
+        report = RecoveryReport(
+            reattached=counts.get("reattached", 0),
+            ended=counts.get("ended", 0),
+            lost=counts.get("lost", 0),
+            never_started=counts.get("never started", 0),
+            pending=counts.get("pending", 0),
+            resumed_stops=stops,
+            exit_codes_known=sum(1 for state in judged if has_known_exit(state)),
+            duration_seconds=round(time.monotonic() - begun, 6),
+        )
+        if announce or report.ended or report.lost or report.never_started:
+            self._log.append(_completed(self.ledger.epoch, report))
+        return report
+
+    # --- details ------------------------------------------------------------------------------------------------
+
+    async def _all_until(self, ids: Sequence[str], condition: Callable[[AgentState], bool]) -> None:
+        waits = [
+            self.supervisor.turn.until(agent_id, condition)
+            for agent_id in ids
+            if agent_id in self.ledger.states
+        ]
+        await asyncio.gather(*waits)
+
+    async def _settle_starts(self) -> None:
+        starting = [
+            agent_id for agent_id, state in self.ledger.states.items() if isinstance(state.phase, Requested)
+        ]
+        try:
+            await asyncio.wait_for(self._all_until(starting, is_known), START_SETTLES_SECONDS)
+        except TimeoutError:
+            return  # still watched; it will be recorded when it is known
+
+    def _holder_of(self, name: str) -> str | None:
+        return next((i for i, s in self.ledger.states.items() if s.name == name and not s.is_final), None)
+
+    def _load(self, ids: Sequence[str]) -> None:
+        """Replay the streams of agents into the ledger."""
+        for some in (ids[i : i + 10_000] for i in range(0, len(ids), 10_000)):
+            histories: dict[str, list[Any]] = {}
+            for event in self.store.read(streams=[f"agent/{agent_id}" for agent_id in some]):
+                histories.setdefault(event.stream, []).append(event)
+            for stream, history in histories.items():
+                state = fold(history)
+                if state is not None:
+                    last = history[-1]
+                    self.ledger.believe(agent_id_of(stream), state, last.correlation_id, last.event_id)
+
+    async def _stop(self) -> None:
+        try:
+            if self.supervisor.turn.deposed is None:
+                await self.supervisor.turn.commit_soon()
+                left = sum(1 for state in self.ledger.states.values() if not state.is_final)
+                self._log.append(CoordinatorStopped(epoch=self.ledger.epoch, agents_left=left))
+        except OutliveError:
+            pass  # the log cannot say that we left in order; the next coordinator will find out all the same
+        finally:
+            self.supervisor.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+
+        async def prepare() -> None:
+            self.supervisor = Supervisor(self._home.path, self.ledger, now_microseconds)
+
+        self._loop.run_until_complete(prepare())
+        self._ready.set()
+        self._loop.run_forever()
+
+
+def _completed(epoch: int, report: RecoveryReport) -> RecoveryCompleted:
+    return RecoveryCompleted(
+        epoch=epoch,
+        reattached=report.reattached,
+        ended=report.ended,
+        lost=report.lost,
+        never_started=report.never_started,
+        resumed_stops=report.resumed_stops,
+        duration_seconds=report.duration_seconds,
+    )

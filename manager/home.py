@@ -1,0 +1,263 @@
+"""The home: one directory that holds a log, its agents' files and the lock of its one coordinator.
+
+0700, owned by us, or refused. The lock is flock(2) on `lock`, held for a coordinator's life; what is written in the file
+(who holds it) serves error messages and take-overs only, and is proved before it is acted upon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import signal
+import stat
+import sys
+import time
+import uuid
+import weakref
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eventstore.crashpoints import crash_point
+from eventstore.errors import OutliveError
+from manager.process.identity import Identity, Match, identify, prove
+from manager.process.procfs import read_stat
+from manager.process.signalling import send_signal
+
+TAKEOVER_SECONDS = 10.0  # for the old holder to be gone after SIGKILL; longer means uninterruptible sleep
+BUSY_WAIT_SECONDS = 0.2  # a holder that is just leaving (a short-lived command) is waited for
+
+
+class HomeError(OutliveError):
+    """The directory cannot serve as a home: unwritable, somebody else's, open to others, or no directory."""
+
+
+class HomeBusy(OutliveError):
+    """Another coordinator holds the home. `holder` is what its lock file says of it, `is_stopped`: SIGSTOPped."""
+
+    def __init__(self, message: str, *, holder: dict[str, Any] | None, is_stopped: bool = False) -> None:
+        self.holder = holder
+        self.is_stopped = is_stopped
+        super().__init__(message)
+
+
+class HomeIdentity(NamedTuple):
+    """`id` names the home in every event; `key` keys the digests of specs and never leaves the directory."""
+
+    id: str
+    key: bytes
+
+
+def find_home(given: str | None) -> Path:
+    """The home to use: `given`, else OUTLIVE_HOME, else `outlive` in the XDG state directory. Creates nothing."""
+    if given or os.environ.get("OUTLIVE_HOME"):
+        return Path(given or os.environ["OUTLIVE_HOME"]).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser().absolute() / "outlive"
+
+
+class Home:
+    """Paths in a home, and the checks that it may be used. Building one touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.agents = path / "agents"
+        self.database = path / "events.db"
+        self.control_socket = path / "control.sock"
+        self._lock = path / "lock"
+        self._identity = path / "home.json"
+
+    def prepare(self) -> HomeIdentity:
+        """Make the directory where it is missing, check it, and return who it is. Raises `HomeError`."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.path, 0o700)
+                os.chmod(self.path, 0o700)  # whatever the umask
+            self.check()
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self.agents, 0o700)
+            return self._read_or_make_identity()
+        except OSError as error:
+            raise HomeError(
+                f"cannot use {self.path} as home: {error.strerror}; choose another with --home or OUTLIVE_HOME"
+            ) from error
+
+    def check(self) -> None:
+        """Raise `HomeError` unless it is a directory of ours that nobody else can look into."""
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise HomeError(
+                f"cannot use {self.path} as home: {error.strerror}; check --home or OUTLIVE_HOME"
+            ) from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise HomeError(
+                f"cannot use {self.path} as home: it is not a directory; choose another with --home"
+            )
+        if found.st_uid != os.geteuid():
+            raise HomeError(
+                f"cannot use {self.path} as home: it belongs to uid {found.st_uid}, and we run as {os.geteuid()}; "
+                "run as its owner, or choose another with --home"
+            )
+        if found.st_mode & 0o077:
+            raise HomeError(
+                f"cannot use {self.path} as home: its mode {stat.S_IMODE(found.st_mode):04o} lets others in; "
+                f"run: chmod 700 {self.path}"
+            )
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise HomeError(
+                f"cannot use {self.path} as home: no permission to write there; choose another with --home"
+            )
+
+    def _read_or_make_identity(self) -> HomeIdentity:
+        if not self._identity.exists():
+            new = {"home": str(uuid.uuid4()), "key": secrets.token_hex(32)}
+            draft = self.path / f"home.json.{os.getpid()}"
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(new, file)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # another process was first: its identity counts
+                os.link(draft, self._identity)
+            draft.unlink()
+        try:
+            content = json.loads(self._identity.read_text(encoding="utf-8"))
+            return HomeIdentity(id=str(uuid.UUID(content["home"])), key=bytes.fromhex(content["key"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise HomeError(
+                f"cannot read {self._identity}: {error}; restore it from a backup, the log's events carry its id"
+            ) from error
+
+    def acquire(self, *, takeover: bool = False) -> HomeLock:
+        """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder.
+
+        `takeover` proves the identity of the holder, ends it with SIGKILL, and waits for the lock.
+        """
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + BUSY_WAIT_SECONDS
+            while not _try_flock(descriptor):
+                if time.monotonic() >= deadline:
+                    if not takeover:
+                        raise self._busy()
+                    self._end_holder()
+                    takeover, deadline = False, time.monotonic() + TAKEOVER_SECONDS
+                time.sleep(0.01)
+            crash_point("coordinator.after_lock")
+            return HomeLock(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def holder(self) -> dict[str, Any] | None:
+        """What the lock file says of the present holder: pid, start_ticks, …, argv, since; None when it says nothing."""
+        try:
+            content = json.loads(self._lock.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def _busy(self) -> HomeBusy:
+        holder = self.holder()
+        if holder is None:
+            return HomeBusy(
+                f"cannot act as coordinator of {self.path}: another process has just taken its lock; try again",
+                holder=None,
+            )
+        state = _process_state(int(holder.get("pid", 0)))
+        how = " and is stopped (SIGSTOP)" if state == "T" else ""
+        return HomeBusy(
+            f"cannot act as coordinator of {self.path}: process {holder.get('pid')} ({holder.get('argv')}) holds it since "
+            f"{holder.get('since')}{how}; ask it, end it, or take over with --takeover",
+            holder=holder,
+            is_stopped=state == "T",
+        )
+
+    def _end_holder(self) -> None:
+        holder = self.holder()
+        if holder is None:
+            return
+        try:
+            identity = Identity(*(holder[field] for field in Identity._fields))
+        except KeyError as error:
+            raise HomeBusy(
+                f"cannot take over {self.path}: its lock file does not say who holds it; end the holder by hand",
+                holder=holder,
+            ) from error
+        proof = prove(identity, shim_holds_lock=False)
+        if proof.match is Match.SAME and proof.process is not None and proof.process.pid != os.getpid():
+            with proof.process:
+                send_signal(proof.process, signal.SIGKILL)
+        elif proof.match is Match.UNCERTAIN:
+            raise HomeBusy(
+                f"cannot take over {self.path}: {proof.reason}; end process {identity.pid} by hand",
+                holder=holder,
+            )
+
+
+class HomeLock:
+    """The held lock. Children made by fork close their copy, so that an orphan never keeps a home locked."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        self._write(_describe_ourselves())
+        _held.add(self)
+
+    def release(self) -> None:
+        """Let go; the file then names nobody. A second call does nothing."""
+        if self._descriptor is None:
+            return
+        self._write({})
+        os.close(self._descriptor)
+        self._descriptor = None
+        _held.discard(self)
+
+    def forget(self) -> None:
+        """In a forked child: close the copy without touching what the parent wrote."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _write(self, holder: dict[str, Any]) -> None:
+        assert self._descriptor is not None
+        text = json.dumps(holder).encode() if holder else b""
+        # A full disk must not keep anybody from taking the lock; the text is a courtesy.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text, 0)
+
+
+_held: weakref.WeakSet[HomeLock] = weakref.WeakSet()
+
+
+def forget_locks_in_child() -> None:
+    """Close every held lock's copy; called in children made by fork (`os.register_at_fork`)."""
+    for lock in list(_held):
+        lock.forget()
+
+
+def _try_flock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            return False
+        raise
+    return True
+
+
+def _describe_ourselves() -> dict[str, Any]:
+    identity = identify(os.getpid())
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    argv = " ".join(sys.argv)[:200]
+    return {**({} if identity is None else identity._asdict()), "argv": argv, "since": since}
+
+
+def _process_state(pid: int) -> str | None:
+    found = read_stat(pid) if pid > 0 else None
+    return None if found is None else found.state

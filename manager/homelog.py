@@ -1,0 +1,64 @@
+"""The home's own stream: coordinators coming and going, recoveries."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from eventstore.events import CoordinatorEvent, CoordinatorStarted
+from eventstore.record import NewEvent
+from eventstore.store import EventStore, now_microseconds
+from manager.process import procfs
+from manager.version import VERSION
+
+
+class HomeLog:
+    """Appends to `home/<id>`, and answers the few questions about the whole log that a coordinator has."""
+
+    def __init__(self, store: EventStore, home_id: str, actor: str) -> None:
+        self._store = store
+        self._home_id = home_id
+        self._actor = actor
+        self._stream = f"home/{home_id}"
+        self.epoch = 0
+
+    def begin(self) -> int:
+        """Take the next epoch with COORDINATOR_STARTED; every older coordinator is fenced from here on."""
+        self.epoch = self._store.begin_epoch(
+            lambda epoch: self._new(
+                CoordinatorStarted(epoch=epoch, pid=os.getpid(), boot_id=procfs.boot_id(), version=VERSION)
+            ),
+            stream=self._stream,
+        )
+        return self.epoch
+
+    def append(self, event: CoordinatorEvent) -> None:
+        """Append one event at once. Raises as `EventStore.append` does."""
+        version = self._rows("SELECT max(version) FROM events WHERE stream = ?", (self._stream,))[0][0] or 0
+        self._store.append(self._stream, [self._new(event)], expected_version=version, epoch=self.epoch)
+
+    def living_agents(self) -> list[str]:
+        """Ids of this home's agents that have not ended."""
+        query = "SELECT agent_id FROM agents WHERE is_final = 0 AND home = ? ORDER BY spawned_at, agent_id"
+        return [row[0] for row in self._rows(query, (self._home_id,))]
+
+    def last_recorded_at(self) -> int:
+        """When the log was last written, microseconds; now for an empty one."""
+        rows = self._rows("SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1")
+        return int(rows[0][0]) if rows else now_microseconds()
+
+    def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with contextlib.closing(self._store.reader()) as reader:
+            return reader.rows(query, parameters)
+
+    def _new(self, event: CoordinatorEvent) -> NewEvent:
+        return NewEvent(
+            event=event,
+            event_id=str(uuid.uuid4()),
+            occurred_at=now_microseconds(),
+            actor=self._actor,
+            correlation_id=str(uuid.uuid4()),
+        )

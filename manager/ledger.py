@@ -1,0 +1,140 @@
+"""What a coordinator believes and has yet to make durable: states in memory, events staged, one commit for many.
+
+`stage` runs `decide` and folds its events at once; `commit` appends everything staged in one transaction. While the
+store cannot be written the staged events stay, in order and under their first ids, so that a later commit tells the
+history as it was, and an append whose answer was lost is not doubled.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import NamedTuple
+
+from eventstore.events import AgentEvent
+from eventstore.lifecycle import evolve
+from eventstore.record import NewEvent
+from eventstore.state import AgentState
+from eventstore.store import EventStore
+from eventstore.appending import Batch
+from manager.commands import Command, Spawn
+from manager.decide import decide
+
+
+class Origin(NamedTuple):
+    """Who is behind an order, and the id that joins all that follows from it."""
+
+    actor: str
+    correlation_id: str
+
+    @classmethod
+    def of(cls, actor: str) -> Origin:
+        """A new order by `actor`."""
+        return cls(actor, str(uuid.uuid4()))
+
+
+class _Staged(NamedTuple):
+    stream: str
+    version_before: int
+    event: NewEvent
+
+
+class Ledger:
+    """States of the agents that have not ended, and the events that are not durable yet. For one thread."""
+
+    def __init__(self, store: EventStore, *, epoch: int, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+        self._staged: list[_Staged] = []
+        self._last: dict[str, tuple[str, str]] = {}  # agent → (correlation id, id of its last event)
+        self._before_start: dict[str, tuple[AgentState | None, tuple[str, str]]] = {}
+        self.epoch = epoch
+        self.states: dict[str, AgentState] = {}
+
+    @property
+    def has_staged(self) -> bool:
+        """Whether something waits to be made durable."""
+        return bool(self._staged)
+
+    def believe(self, agent_id: str, state: AgentState, correlation_id: str, event_id: str) -> None:
+        """Take over what the log says of an agent; the ids are those of its last event."""
+        self.states[agent_id] = state
+        self._last[agent_id] = (correlation_id, event_id)
+
+    def forget(self, agent_id: str) -> None:
+        """Drop an agent that has ended."""
+        self.states.pop(agent_id, None)
+        self._last.pop(agent_id, None)
+
+    def stage(
+        self, agent_id: str, command: Command, origin: Origin | None = None, *, not_before: int = 0
+    ) -> list[AgentEvent]:
+        """Decide, fold and stage; the events that followed. Without `origin` it goes on with the agent's last order.
+
+        `not_before`: the least time to decide by, for a deadline that the monotonic clock says has passed.
+        Raises `InvalidRequest` and changes nothing when the state does not allow it.
+        """
+        state = self.states.get(agent_id)
+        now = max(self._clock(), not_before)
+        events = decide(state, command, now)
+        correlation, cause = self._last.get(agent_id, ("", ""))
+        if isinstance(command, Spawn):
+            self._before_start[agent_id] = (state, (correlation, cause))
+        if origin is None:
+            origin = Origin("coordinator", correlation or str(uuid.uuid4()))
+        for event in events:
+            event_id = str(uuid.uuid4())
+            new = NewEvent(
+                event=event,
+                event_id=event_id,
+                occurred_at=now,
+                actor=origin.actor,
+                correlation_id=origin.correlation_id,
+                causation_id=cause or None,
+            )
+            before = 0 if state is None else state.version
+            state = evolve(state, event, now)
+            self._staged.append(_Staged(f"agent/{agent_id}", before, new))
+            cause = event_id
+        if state is not None and events:
+            self.believe(agent_id, state, origin.correlation_id, cause)
+        return events
+
+    def commit(self) -> None:
+        """Append everything staged in one transaction. On any error it stays staged, in order."""
+        if not self._staged:
+            return
+        batches: list[Batch] = []
+        for staged in self._staged:
+            if batches and batches[-1].stream == staged.stream:
+                previous = batches.pop()
+                batches.append(
+                    Batch(
+                        stream=previous.stream,
+                        events=(*previous.events, staged.event),
+                        expected_version=previous.expected_version,
+                    )
+                )
+            else:
+                batches.append(
+                    Batch(
+                        stream=staged.stream, events=(staged.event,), expected_version=staged.version_before
+                    )
+                )
+        self._store.append_many(batches, epoch=self.epoch)
+        self._staged.clear()
+        self._before_start.clear()
+
+    def drop_starts(self) -> list[str]:
+        """Take back every SPAWNING that is not durable: those attempts were not, and will not be, launched."""
+        dropped = []
+        for staged in self._staged:
+            agent_id = staged.stream.removeprefix("agent/")
+            if staged.event.event.TYPE == "SPAWNING":
+                state, last = self._before_start[agent_id]
+                self.forget(agent_id)
+                if state is not None:
+                    self.believe(agent_id, state, *last)
+                dropped.append(agent_id)
+        self._staged = [s for s in self._staged if s.event.event.TYPE != "SPAWNING"]
+        return dropped

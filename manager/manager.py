@@ -1,0 +1,363 @@
+"""`Manager`: the door for a coordinator's own Python code. Thread-safe; `manager.aio.AsyncManager` is its asyncio twin."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import getpass
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from eventstore.errors import InvalidRequest, OutliveError, UnknownAgent
+from eventstore.record import RecordedEvent
+from manager import commands as do
+from manager import launching
+from manager.control import ControlServer
+from manager.coordinator import Coordinator, Start
+from manager.home import Home, find_home
+from manager.ledger import Origin
+from manager.spec import AgentSpec, check_name
+from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
+from manager.view import View
+from manager.view import database_url as default_url
+
+AgentRef = str | AgentStatus
+Grace = tuple[float, float, float]
+
+_T = TypeVar("_T")
+
+
+class StartFailed(OutliveError):
+    """The agent's program could not be executed, or ended inside its start window without success.
+
+    `status` is the ended agent; `errno` says why it could not be executed, where that is the reason.
+    """
+
+    def __init__(self, message: str, *, status: AgentStatus, errno: int | None) -> None:
+        self.status = status
+        self.errno = errno
+        super().__init__(message)
+
+
+class SpecConflict(OutliveError):
+    """`ensure` found an agent of that name that was started with another spec. `holder` is its id."""
+
+    def __init__(self, *, name: str, holder: str) -> None:
+        self.name = name
+        self.holder = holder
+        super().__init__(
+            f"cannot ensure {name!r}: agent {holder} has that name and another spec; choose another name"
+        )
+
+
+class TimedOut(OutliveError):
+    """What was waited for did not happen in time. The wait is over; the agents go on."""
+
+
+class Manager:
+    """The one coordinator of a home. Open it with `Manager.open`; closing it leaves the agents running.
+
+    `agent` arguments are a name, an id, an unambiguous beginning of an id, or the object that `spawn` returned. All
+    methods raise `UnknownAgent` and `AmbiguousAgent` for agents they cannot find, `StoreUnavailable` when the log cannot
+    be read or written, and `EpochFenced` once another coordinator has taken over.
+    """
+
+    def __init__(self, home: Home, coordinator: Coordinator, view: View, actor: str) -> None:
+        self._home = home
+        self._coordinator = coordinator
+        self._view = view
+        self._actor = actor
+        self._control: ControlServer | None = None
+        self.recovery: RecoveryReport | None = None
+
+    @classmethod
+    def open(
+        cls,
+        home: str | os.PathLike[str] | None = None,
+        database_url: str | None = None,
+        actor: str | None = None,
+        *,
+        takeover: bool = False,
+        announce: bool = True,
+    ) -> Self:
+        """Take the home (made if missing), replay the log, re-attach the survivors; `recovery` says what was found.
+
+        `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who is recorded
+        as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home. `announce`:
+        record each re-attachment (short-lived commands do not).
+        Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`.
+        """
+        place = Home(find_home(None if home is None else os.fspath(home)))
+        who = actor or f"python:{user_name()}"
+        url = _database_url(place.path, database_url)
+        coordinator = Coordinator.open(place, url, actor=who, takeover=takeover)
+        try:
+            manager = cls(place, coordinator, View.open(place.path, url), who)
+            manager.recovery = coordinator.call(coordinator.recover(announce=announce)).result()
+            manager._control = ControlServer(place.control_socket, manager)
+            return manager
+        except BaseException:
+            coordinator.close()
+            raise
+
+    def close(self, *, stop_agents: bool = False) -> None:
+        """Let go of the home; agents run on, unless `stop_agents` asks to stop them first. May be called twice."""
+        if stop_agents:
+            self.stop_all(reason="its manager was closed")
+        if self._control is not None:
+            self._control.close()
+        self._coordinator.close()
+        self._view.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- starting -----------------------------------------------------------------------------------------------
+
+    def spawn(self, spec: AgentSpec, name: str | None = None, *, wait: bool = True) -> AgentStatus:
+        """Start one agent and verify that it lives through its start window (without `wait`: only record and launch).
+
+        Raises `NameInUse`, `InvalidRequest` (bad name or user) with nothing started, and `StartFailed`.
+        """
+        return self._verified(self.spawn_many([(name, spec)], wait=wait)[0], wait)
+
+    def spawn_many(
+        self, items: Sequence[tuple[str | None, AgentSpec]], *, wait: bool = True
+    ) -> list[AgentStatus]:
+        """Start many side by side, in one commit, their start windows overlapping; in order of `items`.
+
+        A failed start is in the list as an agent that is FAILED. Raises `NameInUse` and `InvalidRequest` with none
+        started.
+        """
+        nofile = self._coordinator.nofile
+        starts = [
+            self._start(name, spec, launching.first_request(spec, nofile=nofile)) for name, spec in items
+        ]
+        return self._spawn(starts, wait, None)
+
+    def spawn_prepared(
+        self,
+        spec: AgentSpec,
+        name: str | None,
+        request: dict[str, Any],
+        *,
+        wait: bool,
+        actor: str | None = None,
+    ) -> AgentStatus:
+        """`spawn` with the environment and directory of another process, which made `request` of them."""
+        return self._verified(self._spawn([self._start(name, spec, request)], wait, actor)[0], wait)
+
+    def _spawn(self, starts: list[Start], wait: bool, actor: str | None) -> list[AgentStatus]:
+        ids = self._do(self._coordinator.spawn(starts, self._origin(actor), wait=wait))
+        return [self._view.agent(agent_id, vitals=len(ids) == 1) for agent_id in ids]
+
+    def ensure(self, name: str, spec: AgentSpec) -> AgentStatus:
+        """The agent of this name, ended or not; started if there is none. It never starts a second one.
+
+        Raises `SpecConflict` when that agent was started with another spec, and as `spawn` does.
+        """
+        try:
+            status = self._view.agent(check_name(name))
+        except UnknownAgent:
+            return self.spawn(spec, name)
+        if status.name != name:  # an id that begins like this name is somebody else
+            return self.spawn(spec, name)
+        first = next(self._view.reader.events(stream=f"agent/{status.id}", types=("SPAWNING",), limit=1))
+        if first.as_json()["data"]["spec_digest"] != spec.digest(self._coordinator.identity.key):
+            raise SpecConflict(name=name, holder=status.id)
+        return status
+
+    def restart(
+        self, agent: AgentRef, *, reason: str | None = None, wait: bool = True, actor: str | None = None
+    ) -> AgentStatus:
+        """Stop it if it runs, then start its next attempt, verified. Raises `StartFailed`."""
+        agent_id = self._id(agent)
+        self._do(self._coordinator.restart(agent_id, reason, self._origin(actor), wait=wait))
+        return self._verified(self._view.agent(agent_id), wait)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def status(self, agent: AgentRef) -> AgentStatus:
+        """What the log knows and the system shows of one agent; CPU between two readings at least 0.1 s apart."""
+        return self._view.agent(_ref(agent))
+
+    def statuses(self, *, all: bool = False) -> list[AgentStatus]:
+        """The same of every agent that has not ended, or of `all`."""
+        return self._view.agents(all=all)
+
+    def summary(self) -> Summary:
+        """Counts by state, and what the living agents use together."""
+        return self._view.summary()
+
+    def health(self, agent: AgentRef) -> HealthCheck:
+        """A quick check of one agent."""
+        return self._view.health([_ref(agent)])[0]
+
+    def events(
+        self, after: int = 0, follow: bool = False, agent: AgentRef | None = None
+    ) -> Iterator[RecordedEvent]:
+        """The log after position `after`, in order; with `follow` it goes on as events come, and does not end."""
+        stream = None if agent is None else f"agent/{self._id(agent)}"
+        if not follow:
+            yield from self._view.reader.events(after=after, stream=stream)
+            return
+        for event in self._coordinator.store.follow(after=after):
+            if stream is None or event.stream == stream:
+                yield event
+
+    # --- ending -------------------------------------------------------------------------------------------------
+
+    def stop(
+        self, agent: AgentRef, grace: Grace | None = None, reason: str | None = None, *, wait: bool = True
+    ) -> AgentStatus:
+        """Three stages: SIGTERM, SIGTERM to the tree, SIGKILL to the tree, with the waits of `grace` or of its spec.
+
+        The status after its end, or, when the last wait has passed in vain, STOPPING. One that has ended stays as it is.
+        """
+        return self.stop_many([agent], grace=grace, reason=reason, wait=wait)[0]
+
+    def stop_many(
+        self,
+        agents: Sequence[AgentRef],
+        *,
+        grace: Grace | None = None,
+        reason: str | None = None,
+        wait: bool = True,
+        forced: bool = False,
+        actor: str | None = None,
+    ) -> list[AgentStatus]:
+        """`stop`, or (`forced`) `kill`, for many side by side; in order of `agents`."""
+        ids = [self._id(agent) for agent in agents]
+        command = do.RequestStop(reason=reason, forced=forced, grace_seconds=check_grace(grace))
+        self._do(self._coordinator.stop(ids, command, self._origin(actor), wait=wait))
+        return [self._view.agent(agent_id, vitals=len(ids) == 1) for agent_id in ids]
+
+    def stop_all(self, grace: Grace | None = None, reason: str | None = None) -> list[AgentStatus]:
+        """`stop` for all that have not ended."""
+        return self.stop_many(
+            [status.id for status in self._view.agents(vitals=False)], grace=grace, reason=reason
+        )
+
+    def kill(self, agent: AgentRef, reason: str | None = None, *, wait: bool = True) -> AgentStatus:
+        """SIGKILL to the whole tree at once; the status once the tree is gone."""
+        return self.stop_many([agent], reason=reason, wait=wait, forced=True)[0]
+
+    def kill_all(self, reason: str | None = None) -> list[AgentStatus]:
+        """`kill` for all that have not ended."""
+        return self.stop_many(
+            [status.id for status in self._view.agents(vitals=False)], reason=reason, forced=True
+        )
+
+    def signal(
+        self, agent: AgentRef, signum: int, *, reason: str | None = None, actor: str | None = None
+    ) -> AgentStatus:
+        """One signal to the main process, recorded first. Raises `InvalidRequest` when nothing of it runs."""
+        if not 1 <= signum <= 64:
+            raise InvalidRequest(f"cannot send signal {signum}: signals are 1 to 64")
+        agent_id = self._id(agent)
+        command = do.SendSignal(signal=int(signum), reason=reason)
+        self._do(self._coordinator.signal(agent_id, command, self._origin(actor)))
+        return self._view.agent(agent_id)
+
+    def wait(self, agent: AgentRef, timeout: float | None = None) -> AgentStatus:
+        """Until it has ended with no further attempt to come. Raises `TimedOut` after `timeout` seconds."""
+        return self.wait_many([agent], timeout=timeout)[0]
+
+    def wait_many(
+        self, agents: Sequence[AgentRef], *, any: bool = False, timeout: float | None = None
+    ) -> list[AgentStatus]:
+        """`wait` for all of them, or until `any` has ended; the statuses of all, in order."""
+        ids = [self._id(agent) for agent in agents]
+        if ids:
+            self._do(self._coordinator.wait(ids, any_of_them=any), timeout=timeout)
+        return [self._view.agent(agent_id, vitals=False) for agent_id in ids]
+
+    # --- upkeep -------------------------------------------------------------------------------------------------
+
+    def recover(self) -> RecoveryReport:
+        """Replay, compare with what is there, act on the difference. Opening did so already; again changes nothing."""
+        report: RecoveryReport = self._do(self._coordinator.recover(announce=True))
+        return report
+
+    def reap_zombies(self) -> list[AgentStatus]:
+        """Record the end of every agent whose process is over; those agents. Shims reap; this collects what they saw."""
+        before = {status.id for status in self._view.agents(vitals=False)}
+        self._do(self._coordinator.recover(announce=False))
+        after = {status.id for status in self._view.agents(vitals=False)}
+        return [self._view.agent(agent_id, vitals=False) for agent_id in sorted(before - after)]
+
+    # --- the names of the design that this one replaced -----------------------------------------------------------
+
+    spawn_agent = spawn
+    get_agent_status = status
+    monitor_all_agents = statuses
+    get_process_summary = summary
+    check_process_health = health
+    kill_agent = kill
+
+    def cleanup(self, agent: AgentRef | None = None) -> list[AgentStatus]:
+        """`stop` for one agent, or `stop_all`."""
+        return self.stop_all() if agent is None else [self.stop(agent)]
+
+    # --- details ------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str | None, spec: AgentSpec, request: dict[str, Any]) -> Start:
+        chosen = launching.default_name(spec) if name is None else check_name(name)
+        return Start(chosen, spec.recorded(), spec.digest(self._coordinator.identity.key), request)
+
+    def _verified(self, status: AgentStatus, wait: bool) -> AgentStatus:
+        if not wait or status.state != "FAILED" or status.cause != "failed start":
+            return status
+        failures = list(self._view.reader.events(stream=f"agent/{status.id}", types=("FAILED",)))
+        data: dict[str, Any] = failures[-1].as_json()["data"]
+        lines = "".join(f"\n  {line}" for line in data["last_output"])
+        message = f"cannot start {status.name}: {status.message}{lines}"
+        raise StartFailed(message, status=status, errno=data["errno"])
+
+    def _id(self, agent: AgentRef) -> str:
+        return agent.id if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False).id
+
+    def _origin(self, actor: str | None) -> Origin:
+        return Origin.of(actor or self._actor)
+
+    def _do(self, work: Any, timeout: float | None = None) -> Any:
+        future = self._coordinator.call(work)
+        try:
+            return future.result(timeout)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise TimedOut(f"cannot wait longer: {timeout:g} s have passed; the agents go on") from None
+        except concurrent.futures.CancelledError as error:
+            raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
+
+
+def check_grace(grace: Grace | None) -> Grace | None:
+    """Three waits in seconds, each 0 or more and finite. Raises `InvalidRequest`."""
+    if grace is None:
+        return None
+    if len(grace) != 3 or not all(0 <= seconds <= 31_536_000 for seconds in grace):
+        raise InvalidRequest(f"cannot use {grace!r} as grace: three waits in seconds, 0 to 31,536,000 each")
+    return (float(grace[0]), float(grace[1]), float(grace[2]))
+
+
+def user_name() -> str:
+    """Who we are, for the log: the user's name, or the number where it has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
+
+
+def _ref(agent: AgentRef) -> str:
+    return agent.id if isinstance(agent, AgentStatus) else agent
+
+
+def _database_url(home: Path, given: str | None) -> str:
+    return default_url(home, given or os.environ.get("OUTLIVE_DATABASE_URL"))

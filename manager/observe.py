@@ -1,0 +1,192 @@
+"""Look at one attempt: its directory, its shim's lock, its processes. The answer is what `manager.recovery` compares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from eventstore.state import AgentState, Live
+from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown, ProcessRecord, ResourceUse
+from manager.output import last_lines
+from manager.process import procfs, tree
+from manager.process.attempt_dir import AttemptFiles, Damaged, claim, holds_main, read_attempt, shim_alive
+from manager.process.identity import Identity, Match, prove
+from manager.process.signalling import ProvenProcess
+from manager.recovery import ExitRecord, FailedExec, Observed, Presence
+
+
+class Look(NamedTuple):
+    """What was seen, and the handles to what is alive (the caller closes them)."""
+
+    observed: Observed
+    main: ProvenProcess | None
+    shim: ProvenProcess | None
+    token: str
+
+
+def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Look:
+    """Look at the attempt that `believed` is in. Claims the directory of one that was never launched.
+
+    Raises OSError when we, not the attempt, are at fault (out of descriptors, no permission).
+    """
+    path = str(home / believed.directory)
+    live = believed.phase if isinstance(believed.phase, Live) else None
+    is_same_boot = believed.boot_id == procfs.boot_id()
+    directory: Literal["present", "claimed"] = "present"
+    if live is None and (claim(path) if is_same_boot else not os.path.isdir(path)):
+        directory = "claimed"
+    # The lock is asked before the records are read: a shim that is gone has written all that it ever will.
+    is_shim_alive = is_same_boot and shim_alive(path)
+    files = read_attempt(path)
+    process = live.process if live is not None else process_record(files)
+    token = files.spec.get("token", "") if isinstance(files.spec, dict) else ""
+    main, presence, evidence = _find_main(path, process, is_same_boot)
+    exit_ = exit_record(files, is_shim_alive=is_shim_alive)
+    if exit_ is not None and exit_.source == "shim record" and not isinstance(files.exit, dict):
+        # Only the first process's end is known (until=tree, shim lost): what it left may still run.
+        if process is not None and is_same_boot and _others_alive(process, token):
+            exit_, presence, evidence = None, "unproved", "descendants of it still run, its shim is lost"
+    observed = Observed(
+        observed_at=now,
+        is_recovery=is_recovery,
+        is_same_boot=is_same_boot,
+        directory=directory,
+        is_shim_alive=is_shim_alive,
+        identity=process,
+        is_identity_damaged=isinstance(files.identity, Damaged),
+        has_executed=_has_executed(files, main),
+        failed_exec=failed_exec(files),
+        exit=exit_,
+        process=presence,
+        evidence="its shim holds the attempt's lock" if is_shim_alive else evidence,
+        last_output=last_lines(Path(path)) if exit_ is not None or not is_shim_alive else (),
+    )
+    shim = _find_shim(process, path) if is_shim_alive and process is not None else None
+    return Look(observed, main, shim, token)
+
+
+def process_record(files: AttemptFiles) -> ProcessRecord | None:
+    """The identity that the shim wrote, in the log's form; None where there is none that can be trusted."""
+    return None if not isinstance(files.identity, dict) else process_record_of(files.identity)
+
+
+def process_record_of(body: dict[str, Any]) -> ProcessRecord:
+    """A shim's identity record in the log's form. Raises KeyError for another record."""
+    return ProcessRecord(
+        pid=body["pid"],
+        start_ticks=body["start_ticks"],
+        boot_id=body["boot_id"],
+        pid_namespace=body["pid_namespace"],
+        pidfd_inode=body["pidfd_inode"],
+        shim_pid=body["shim_pid"],
+        shim_start_ticks=body["shim_start_ticks"],
+        shim_pidfd_inode=body["shim_pidfd_inode"],
+        cgroup=body["cgroup"],
+    )
+
+
+def main_identity(process: ProcessRecord) -> Identity:
+    """The main process's identity, as it can be proved."""
+    return Identity(
+        process.pid, process.start_ticks, process.boot_id, process.pid_namespace, process.pidfd_inode
+    )
+
+
+def shim_identity(process: ProcessRecord) -> Identity:
+    """The shim's identity, as it can be proved."""
+    return Identity(
+        process.shim_pid,
+        process.shim_start_ticks,
+        process.boot_id,
+        process.pid_namespace,
+        process.shim_pidfd_inode,
+    )
+
+
+def failed_exec(files: AttemptFiles) -> FailedExec | None:
+    """The shim's word that nothing was executed, from its exec record or (the same fact, later) its exit record."""
+    for body in (files.exec, files.exit):
+        if isinstance(body, dict) and body.get("phase") is not None:
+            return FailedExec(phase=body["phase"], errno=body["errno"], message=body["message"])
+    return None
+
+
+def exit_record(files: AttemptFiles, *, is_shim_alive: bool) -> ExitRecord | None:
+    """The recorded exit; of a program that outlives its first process (until=tree), that one's, once the shim is gone."""
+    body = files.exit
+    is_whole = True
+    if not isinstance(body, dict) and not is_shim_alive and not isinstance(files.main, dict):
+        is_damaged = isinstance(files.exit, Damaged) or isinstance(files.main, Damaged)
+        return ExitRecord(exit=None, is_damaged=True) if is_damaged else None
+    if not isinstance(body, dict) and not is_shim_alive:
+        body, is_whole = files.main, False
+    if not isinstance(body, dict) or body["kind"] == "failed_start":
+        return None
+    left = files.sweep if isinstance(files.sweep, dict) else None
+    usage = body.get("rusage")
+    return ExitRecord(
+        exit=_exit_of(body),
+        ended_at=body["ended_at"],
+        leftovers=None if left is None else tuple(item["pid"] for item in left["left"]),
+        is_tree_complete=is_whole and left is not None and bool(left["complete"]),
+        oom_killed=None if body["oom_kills"] is None else body["oom_kills"] > 0,
+        resources=None
+        if usage is None
+        else ResourceUse(
+            user_seconds=usage["utime_us"] / 1e6,
+            system_seconds=usage["stime_us"] / 1e6,
+            max_memory_bytes=usage["maxrss_bytes"],
+        ),
+    )
+
+
+def wait_status(status: int) -> Exit:
+    """A wait status (as waitpid gives it) as an exit."""
+    if os.WIFSIGNALED(status):
+        return ExitedBySignal(signal=os.WTERMSIG(status), core_dumped=os.WCOREDUMP(status))
+    return ExitedWithCode(code=os.WEXITSTATUS(status))
+
+
+def _exit_of(body: dict[str, Any]) -> Exit:
+    if body["kind"] == "unknown":
+        return ExitUnknown(reason=body["message"], not_before_at=None, not_after_at=body["ended_at"])
+    if body["kind"] == "signal":
+        return ExitedBySignal(signal=body["signal"], core_dumped=bool(body["core"]))
+    return ExitedWithCode(code=body["code"])
+
+
+def _find_main(
+    path: str, process: ProcessRecord | None, is_same_boot: bool
+) -> tuple[ProvenProcess | None, Presence, str]:
+    if process is None or not is_same_boot:
+        return None, "gone", "no identity was recorded" if process is None else "the host was booted again"
+    proof = prove(main_identity(process), shim_holds_lock=lambda: holds_main(path))
+    if proof.match is Match.UNCERTAIN:
+        return None, "unproved", proof.reason
+    if proof.process is None:
+        return None, "gone", proof.reason
+    if proof.process.has_ended:
+        return proof.process, "gone", "it is a zombie"
+    return proof.process, "same", proof.reason
+
+
+def _find_shim(process: ProcessRecord, path: str) -> ProvenProcess | None:
+    return prove(shim_identity(process), shim_holds_lock=lambda: shim_alive(path)).process
+
+
+def _has_executed(files: AttemptFiles, main: ProvenProcess | None) -> bool | None:
+    if isinstance(files.exec, dict):
+        return files.exec.get("phase") is None
+    if main is None:
+        return None
+    stat = procfs.read_stat(main.pid)
+    return None if stat is None else stat.has_executed
+
+
+def _others_alive(process: ProcessRecord, token: str) -> bool:
+    members = tree.cgroup_members(process.cgroup) if process.cgroup else []
+    found = [*members, *(tree.token_holders(token) if token else [])]
+    for member in found:
+        member.close()
+    return bool(found)

@@ -1,0 +1,164 @@
+"""What to run and how to look after it: the values that callers hand in, checked when they are built."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from eventstore.errors import InvalidRequest
+from eventstore.values import RecordedSpec, RestartRule
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VARIABLE = re.compile(r"[^=\x00]+")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+
+Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RestartPolicy(_Value):
+    """When an ended attempt is followed by another.
+
+    The k-th restart in a row waits `backoff_seconds * 2 ** (k - 1)`, at most `backoff_limit_seconds`; an attempt that ran
+    for `reset_after_seconds` starts the count anew. A policy acts while a coordinator holds the home, and what is due
+    when the next one comes is done then. Something that was stopped on purpose is never restarted.
+    """
+
+    mode: Literal["never", "on-failure", "always"] = "never"
+    max_restarts: Annotated[int, Field(ge=1)] | None = None
+    backoff_seconds: Seconds = 1.0
+    backoff_limit_seconds: Seconds = 60.0
+    reset_after_seconds: Seconds = 60.0
+
+    @classmethod
+    def never(cls) -> RestartPolicy:
+        """No restart: the default."""
+        return cls()
+
+    @classmethod
+    def on_failure(cls, max_restarts: int | None = None) -> RestartPolicy:
+        """After FAILED, KILLED by a policy, or LOST; at most `max_restarts` in a row, None for no limit."""
+        return cls(mode="on-failure", max_restarts=max_restarts)
+
+    @classmethod
+    def always(cls, max_restarts: int | None = None) -> RestartPolicy:
+        """After success, too."""
+        return cls(mode="always", max_restarts=max_restarts)
+
+
+class AgentSpec(_Value):
+    """One agent's program and policy. Raises pydantic's `ValidationError` (a `ValueError`) for impossible values.
+
+    `command`: program and arguments, no shell; the program is looked up in the PATH of the agent's own environment.
+    `cwd`: None is the coordinator's. `env` is added to the coordinator's environment, or (`inherit_env=False`) is all
+    of it. `user`: name or number; needs root. `umask`: None is the coordinator's. `until`: "main" ends with the first
+    process (what is left of its tree is killed), "tree" with the last descendant, for programs that daemonise.
+    `stop_grace_seconds`: waits after SIGTERM to the process, SIGTERM to its tree, SIGKILL (10, 5, 5 as the design that
+    outlive replaced had them). `start_window_seconds`: an end within it is a failed start (0 to 31,536,000).
+    """
+
+    command: tuple[str, ...]
+    cwd: str | None = None
+    env: Mapping[str, str] = {}
+    inherit_env: bool = True
+    user: str | None = None
+    umask: Annotated[int, Field(ge=0, le=0o777)] | None = None
+    until: Literal["main", "tree"] = "main"
+    start_window_seconds: Seconds = 0.1
+    stop_grace_seconds: tuple[Seconds, Seconds, Seconds] = (10.0, 5.0, 5.0)
+    success_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (0,)
+    restart: RestartPolicy = RestartPolicy()
+    labels: Mapping[str, str] = {}
+
+    @field_validator("command")
+    @classmethod
+    def _command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or not value[0]:
+            raise ValueError("the command is empty; give a program and its arguments")
+        if any("\0" in part for part in value):
+            raise ValueError("an argument holds a NUL byte, which no program can be given")
+        return value
+
+    @field_validator("cwd", mode="before")
+    @classmethod
+    def _cwd(cls, value: object) -> object:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+    @field_validator("env")
+    @classmethod
+    def _env(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in value.items():
+            if not _VARIABLE.fullmatch(name) or "\0" in text:
+                raise ValueError(f"{name!r} is not a variable that an environment can hold")
+        return dict(value)
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in value.items():
+            if not _LABEL.fullmatch(name) or len(text) > 256 or "\0" in text:
+                raise ValueError(
+                    f"label {name!r}: letters, digits and ._/- for the name, 256 characters for the text"
+                )
+        return dict(value)
+
+    @model_validator(mode="after")
+    def _size(self) -> AgentSpec:
+        recorded = sum(len(os.fsencode(part)) for part in (*self.command, *self.env, *self.labels.values()))
+        if recorded > 48 * 1024:  # the event that holds it may have 64 KiB
+            raise ValueError(
+                "command, variable names and labels take more than 48 KiB; pass large input by a file"
+            )
+        return self
+
+    def recorded(self) -> RecordedSpec:
+        """The form that the log keeps: variable names without values."""
+        return RecordedSpec(
+            command=tuple(_printable(part) for part in self.command),
+            cwd=None if self.cwd is None else _printable(self.cwd),
+            env_names=tuple(sorted(self.env)),
+            inherit_env=self.inherit_env,
+            user=self.user,
+            umask=self.umask,
+            until=self.until,
+            start_window_seconds=self.start_window_seconds,
+            stop_grace_seconds=self.stop_grace_seconds,
+            success_codes=self.success_codes,
+            restart=RestartRule(**self.restart.model_dump()),
+            labels=dict(self.labels),
+        )
+
+    def digest(self, key: bytes) -> str:
+        """Keyed SHA-256 (hex) over all of the spec, values too: equal specs compare equal, and nothing can be guessed."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hmac.new(key, text.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+
+
+def _printable(text: str) -> str:
+    # Arguments need not be UTF-8; the log is. Undecodable bytes are shown as \xNN there, and passed on unchanged.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+
+
+def check_name(name: str) -> str:
+    """`name` if it may name an agent: a letter or digit, then up to 63 of letters, digits, `.`, `_`, `-`."""
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"cannot use {name!r} as an agent's name: up to 64 letters, digits, '.', '_' or '-', a letter or digit first"
+        )
+    return name
+
+
+def explain(error: ValidationError) -> str:
+    """One line for people: the first thing that is wrong with a value, and where."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "spec"
+    return f"cannot use {where}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,61 @@
+"""The signals of a stop: whom each recorded stage is for. The events that announce them are durable by then."""
+
+from __future__ import annotations
+
+import signal
+
+from eventstore.crashpoints import crash_point
+from eventstore.state import Stop
+from manager.attachment import Attachment
+from manager.process import cgroup
+from manager.process.signalling import send_signal
+
+KILL_AGAIN_SECONDS = 0.05  # a process forked while we looked is found by the next look
+
+
+def pursue(stop: Stop, attachment: Attachment) -> float | None:
+    """Send the signals of the present stage; the seconds after which to do so again, None for not.
+
+    Stage 1 is SIGTERM to the main process (to the roots of what it left, once it has ended), stage 2 SIGTERM to the
+    whole tree; each with SIGCONT, since a stopped process cannot end itself. Stage 3 is SIGKILL to the whole tree.
+    """
+    if stop.stage == 1:
+        _send(attachment, signal.SIGTERM, whole_tree=False)
+    elif stop.stage == 2:
+        _send(attachment, signal.SIGTERM, whole_tree=True)
+    elif stop.stage == 3:
+        crash_point("coordinator.before_kill")
+        _send(attachment, signal.SIGKILL, whole_tree=True)
+        if attachment.process is not None and attachment.process.cgroup is not None:
+            cgroup.kill(attachment.process.cgroup)
+        crash_point("coordinator.after_kill")
+        return KILL_AGAIN_SECONDS
+    return None
+
+
+def signal_main(attachment: Attachment, signum: int) -> None:
+    """One signal to the main process (or the roots of what it left)."""
+    crash_point("coordinator.before_signal")
+    for process in attachment.roots():
+        with process:
+            send_signal(process, signum)
+    crash_point("coordinator.after_signal")
+
+
+def describe_survivors(attachment: Attachment) -> str:
+    """Which processes a stop has not ended, for the record that says so."""
+    members = attachment.members()
+    pids = [process.pid for process in members]
+    for process in members:
+        process.close()
+    return f"still there: {', '.join(map(str, pids[:20]))}" if pids else "its end was not confirmed"
+
+
+def _send(attachment: Attachment, signum: int, *, whole_tree: bool) -> None:
+    crash_point("coordinator.before_signal")
+    for process in attachment.members() if whole_tree else attachment.roots():
+        with process:
+            send_signal(process, signum)
+            if signum != signal.SIGKILL:
+                send_signal(process, signal.SIGCONT)
+    crash_point("coordinator.after_signal")

@@ -1,0 +1,279 @@
+"""The coordinator's shell: starts, watches and stops attempts. It has no opinions: `decide` and `recovery` have them.
+
+For one thread's running event loop; `manager.manager.Manager` is the door to it. Whatever it learns of an agent, from the
+launcher, a pidfd, a timer or a new look, is sent as a command to `decide`, through `Turn`, which commits before acting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eventstore.crashpoints import crash_point
+from eventstore.state import AgentState, Live, Requested, State, Stop, Waiting
+from manager import commands as do
+from manager import launching
+from manager.attachment import Attachment
+from manager.launchpad import Launchpad
+from manager.ledger import Ledger, Origin
+from manager.observe import look, process_record_of, wait_status
+from manager.process import procfs
+from manager.process.features import features
+from manager.process.signalling import exit_info
+from manager.recovery import Conclusion, ExitRecord, Observed, conclude
+from manager.stopping import describe_survivors, pursue, signal_main
+from manager.turn import Turn
+
+STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
+POLL_SECONDS = 0.05  # where the kernel has no pidfds
+UNPROVED_LOOK_SECONDS = 1.0
+KERNEL_EXIT_SECONDS = 5.0  # for init to reap an orphan; up to 1.3 s was seen
+SHIM_GRACE_SECONDS = 0.25  # after the end of a main process, for its shim to write and leave
+DROPPED_RESTART_SECONDS = 1.0
+
+
+class Supervisor:
+    """All agents of a home that have not ended, in this coordinator's hands."""
+
+    def __init__(self, home: Path, ledger: Ledger, clock: Callable[[], int]) -> None:
+        self._home = home
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._attached: dict[str, Attachment] = {}
+        self.ledger = ledger
+        self.turn = Turn(ledger, on_settled=self._settled, on_dropped=self._start_dropped)
+        self._launchpad = Launchpad(
+            on_report=self._on_report, on_failed=self._on_launch_failed, on_lost=self._look_again
+        )
+
+    def close(self) -> None:
+        """Let go of every handle; agents run on."""
+        self._launchpad.close()
+        for agent_id in list(self._attached):
+            self._detach(agent_id)
+
+    # --- starting -----------------------------------------------------------------------------------------------
+
+    def start(
+        self, agent_id: str, command: do.Spawn, request: dict[str, Any], origin: Origin | None = None
+    ) -> None:
+        """Record the intent, then launch. Raises `InvalidRequest` when the agent's state does not allow it."""
+        complete = launching.for_attempt(
+            request, self._home, command.directory, agent_id=agent_id, name=command.name
+        )
+        self.turn.apply(agent_id, command, origin)
+        self.turn.then(lambda: self._launch(agent_id, complete), is_start=True)
+
+    def start_again(self, agent_id: str) -> None:
+        """Start the attempt that is waiting, with what the attempt before it was started with."""
+        state = self.ledger.states.get(agent_id)
+        if state is None or not isinstance(state.phase, Waiting) or self.turn.deposed is not None:
+            return
+        command = do.Spawn(
+            name=state.name,
+            spec=state.spec,
+            spec_digest=state.spec_digest,
+            directory=f"agents/{agent_id}/{state.phase.next_attempt}",
+            boot_id=procfs.boot_id(),
+        )
+        try:
+            request = launching.again(self._home / state.directory)
+        except launching.SpecLost as error:
+            self.turn.apply(agent_id, command)
+            self.turn.apply(agent_id, do.ReportFailedStart(phase="spec", errno=None, message=str(error)))
+            return
+        self.start(agent_id, command, request)
+
+    def _launch(self, agent_id: str, request: dict[str, Any]) -> None:
+        attachment = self._attach(agent_id)
+        attachment.token = request["token"]
+        self._launchpad.launch(agent_id, request, attachment)
+
+    def _on_report(self, agent_id: str, record: dict[str, Any]) -> None:
+        attachment, state = self._attached.get(agent_id), self.ledger.states.get(agent_id)
+        if attachment is None or state is None or not isinstance(state.phase, Requested):
+            return
+        if record["record"] == "identity":
+            attachment.process = process_record_of(record)
+        elif record["record"] == "exec" and record["phase"] is None and attachment.process is not None:
+            self.turn.apply(agent_id, do.ConfirmStarted(process=attachment.process))
+            attachment.hold_main(attachment.process)
+            self._watch(agent_id, attachment)
+            self._arm_start_window(agent_id, attachment, state.spec.start_window_seconds)
+        elif record["record"] == "end":
+            self._look_again(agent_id)
+
+    def _on_launch_failed(self, agent_id: str, phase: str, errno: int | None, message: str) -> None:
+        self.turn.apply(agent_id, do.ReportFailedStart(phase=phase, errno=errno, message=message))
+
+    def _look_again(self, agent_id: str) -> None:
+        try:
+            self.reconcile(agent_id)
+        except OSError:  # out of descriptors: the record waits on disk, and so do we
+            self._attach(agent_id).later("look", UNPROVED_LOOK_SECONDS, lambda: self._look_again(agent_id))
+
+    def _start_dropped(self, agent_id: str) -> None:
+        state = self.ledger.states.get(agent_id)
+        if state is not None and isinstance(state.phase, Waiting):
+            self._attach(agent_id).later(
+                "backoff", DROPPED_RESTART_SECONDS, lambda: self.start_again(agent_id)
+            )
+
+    def _arm_start_window(self, agent_id: str, attachment: Attachment, seconds: float) -> None:
+        attachment.later("window", seconds, lambda: self._pass_start_window(agent_id, attachment))
+
+    def _pass_start_window(self, agent_id: str, attachment: Attachment) -> None:
+        if not attachment.has_main_ended():
+            self.turn.apply(agent_id, do.PassStartWindow())
+
+    # --- watching -----------------------------------------------------------------------------------------------
+
+    def _attach(self, agent_id: str) -> Attachment:
+        attachment = self._attached.get(agent_id)
+        if attachment is None:
+            path = self._home / self.ledger.states[agent_id].directory
+            attachment = self._attached[agent_id] = Attachment(self._loop, str(path))
+        return attachment
+
+    def _detach(self, agent_id: str) -> None:
+        attachment = self._attached.pop(agent_id, None)
+        if attachment is not None:
+            attachment.close()
+
+    def _settled(self, agent_id: str, state: AgentState) -> None:
+        if isinstance(state.phase, Waiting):
+            self._detach(agent_id)
+            self.arm_backoff(agent_id, state.phase)
+        elif state.is_final:
+            self._detach(agent_id)
+            if not self.ledger.has_staged:
+                self.ledger.forget(agent_id)
+
+    def arm_backoff(self, agent_id: str, waiting: Waiting) -> None:
+        """Start the next attempt when it is due, or at once if that has passed."""
+        seconds = max(0.0, (waiting.due_at - self._clock()) / 1e6)
+        self._attach(agent_id).later("backoff", seconds, lambda: self.start_again(agent_id))
+
+    def _watch(self, agent_id: str, attachment: Attachment) -> None:
+        is_watched = attachment.watch(
+            shim_ended=lambda: self._look_again(agent_id),
+            main_ended=lambda: attachment.later(
+                "look", SHIM_GRACE_SECONDS, lambda: self._look_again(agent_id)
+            ),
+        )
+        if not is_watched or not features().pidfd:
+            attachment.later("look", POLL_SECONDS, lambda: self._look_again(agent_id))
+
+    def reconcile(
+        self, agent_id: str, *, is_recovery: bool = False, unwatched: float = 0.0, announce: bool = True
+    ) -> Conclusion | None:
+        """Look at an agent's attempt and send what follows through the usual door; what was concluded, if anything.
+
+        `unwatched`: seconds for which nobody looked. `announce`: record a re-attachment through its shim; a command
+        that acts for a moment does not. Raises OSError when we lack descriptors to look.
+        """
+        state = self.ledger.states.get(agent_id)
+        if state is None or state.is_final or self.turn.deposed is not None:
+            return None
+        if isinstance(state.phase, Waiting):
+            self.arm_backoff(agent_id, state.phase)
+            return conclude(state, None, unwatched_seconds=unwatched)
+        crash_point("coordinator.before_look")
+        seen = look(self._home, state, now=self._clock(), is_recovery=is_recovery)
+        attachment = self._attach(agent_id)
+        attachment.adopt(seen)
+        observed = self._with_kernel_exit(agent_id, attachment, state, seen.observed)
+        if observed is None:
+            return None  # the kernel's answer is on its way
+        conclusion = conclude(state, observed, unwatched_seconds=unwatched)
+        for command in conclusion.commands:
+            if isinstance(command, do.Reattach):
+                is_news = attachment.via != command.via and (announce or command.via == "process")
+                attachment.via = command.via
+                if not is_news:
+                    continue
+            self.turn.apply(agent_id, command)
+        if conclusion.watch:
+            self._go_on(agent_id, attachment, conclusion)
+        return conclusion
+
+    def _with_kernel_exit(
+        self, agent_id: str, attachment: Attachment, state: AgentState, observed: Observed
+    ) -> Observed | None:
+        """With the exit that the kernel tells of an agent that lost its shim; None while init has yet to reap it."""
+        main = attachment.main
+        is_orphan = isinstance(state.phase, Live) and observed.exit is None and not observed.is_shim_alive
+        if not is_orphan or observed.process != "gone" or main is None or not features().pidfd_info:
+            return observed
+        status = exit_info(main)
+        if status is not None:
+            answer = ExitRecord(exit=wait_status(status), source="pidfd", is_tree_complete=False)
+            return replace(observed, exit=answer)
+        now = time.monotonic()
+        attachment.kernel_deadline = attachment.kernel_deadline or now + KERNEL_EXIT_SECONDS
+        if now >= attachment.kernel_deadline:
+            return observed
+        attachment.later("look", POLL_SECONDS, lambda: self._look_again(agent_id))
+        return None
+
+    def _go_on(self, agent_id: str, attachment: Attachment, conclusion: Conclusion) -> None:
+        state = self.ledger.states[agent_id]
+        if conclusion.counts_as == "pending":
+            seconds = STARTING_LOOK_SECONDS if isinstance(state.phase, Requested) else UNPROVED_LOOK_SECONDS
+            attachment.later("look", seconds, lambda: self._look_again(agent_id))
+            return
+        self._watch(agent_id, attachment)
+        if not isinstance(state.phase, Live):
+            return
+        if state.phase.stop is not None:
+            self.pursue_stop(agent_id)
+        elif state.state is State.SPAWNING:
+            passed = max(0, self._clock() - state.phase.started_at) / 1e6
+            self._arm_start_window(agent_id, attachment, max(0.0, state.spec.start_window_seconds - passed))
+
+    # --- stopping and signalling --------------------------------------------------------------------------------
+
+    def request_stop(self, agent_id: str, command: do.RequestStop, origin: Origin) -> None:
+        """Record the request with its first stage, then signal. Nothing follows where a stop is under way already."""
+        if self.turn.apply(agent_id, command, origin):
+            self.turn.then(lambda: self.pursue_stop(agent_id))
+
+    def pursue_stop(self, agent_id: str) -> None:
+        """(Re)send the signals of the stage that is recorded, and go on when its deadline has passed."""
+        attachment, stop = self._attached.get(agent_id), self._stop_of(agent_id)
+        if attachment is None or stop is None or self.turn.deposed is not None:
+            return
+        again = pursue(stop, attachment)
+        if again is not None:
+            attachment.later("kill", again, lambda: self.pursue_stop(agent_id))
+        is_new_stage = attachment.stage_waited_for != stop.stage
+        attachment.stage_waited_for = stop.stage
+        if stop.stage < 4 and is_new_stage:
+            deadline = stop.deadline_at or 0
+            attachment.later(
+                "stage", self._seconds_left(stop), lambda: self._advance_stop(agent_id, attachment, deadline)
+            )
+
+    def _seconds_left(self, stop: Stop) -> float:
+        # A wall clock that was set back must not make the wait longer than what was asked for.
+        remaining = 0.0 if stop.deadline_at is None else (stop.deadline_at - self._clock()) / 1e6
+        return min(max(0.0, remaining), stop.grace_seconds[max(0, stop.stage - 1)])
+
+    def _stop_of(self, agent_id: str) -> Stop | None:
+        state = self.ledger.states.get(agent_id)
+        return state.phase.stop if state is not None and isinstance(state.phase, Live) else None
+
+    def _advance_stop(self, agent_id: str, attachment: Attachment, deadline: int) -> None:
+        command = do.AdvanceStop(detail=describe_survivors(attachment))
+        if self._stop_of(agent_id) is not None and self.turn.apply(agent_id, command, not_before=deadline):
+            self.turn.then(lambda: self.pursue_stop(agent_id))
+
+    def send_signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
+        """Record it, then send it to the main process. Raises `InvalidRequest` when none is known to run."""
+        self.turn.apply(agent_id, command, origin)
+        attachment = self._attach(agent_id)
+        self.turn.then(lambda: signal_main(attachment, command.signal))

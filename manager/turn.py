@@ -1,0 +1,150 @@
+"""One turn of the coordinator's loop: stage events, make them durable in one commit, then act.
+
+Callbacks (orders, readable descriptors, timers) stage events in the ledger and queue effects; the commit is scheduled
+behind them, so that a thousand spawns or exits share one, and no effect runs before the events that announce it are
+durable. There is one exception: while the store cannot be written, agents can still be stopped, and what was done is
+recorded afterwards, in order. Starts then fail, and leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from eventstore.crashpoints import crash_point
+from eventstore.errors import OutliveError, StoreDamaged, StoreUnavailable
+from eventstore.state import AgentState
+from manager.commands import Command
+from manager.ledger import Ledger, Origin
+
+STORE_RETRY_SECONDS = 1.0
+
+Condition = Callable[[AgentState], bool]
+
+
+class _Effect(NamedTuple):
+    run: Callable[[], None]
+    is_start: bool
+
+
+class _Waiter(NamedTuple):
+    condition: Condition
+    future: asyncio.Future[AgentState]
+
+
+class Turn:
+    """Commits and effects, in the running event loop. `deposed` is set once this coordinator must not act any more.
+
+    `on_settled(agent_id, state)` is called after each commit for every agent that moved; `on_dropped(agent_id)` for each
+    start that could not be made durable.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        on_settled: Callable[[str, AgentState], None],
+        on_dropped: Callable[[str], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ledger = ledger
+        self._on_settled = on_settled
+        self._on_dropped = on_dropped
+        self._effects: list[_Effect] = []
+        self._moved: dict[str, AgentState] = {}
+        self._waiters: dict[str, list[_Waiter]] = {}
+        self._commit_due: asyncio.Future[None] | None = None
+        self._is_store_down = False
+        self.deposed: OutliveError | None = None
+
+    def apply(
+        self, agent_id: str, command: Command, origin: Origin | None = None, *, not_before: int = 0
+    ) -> bool:
+        """Stage what follows from a command; True if anything did. Raises `InvalidRequest`, or why we are deposed."""
+        if self.deposed is not None:
+            raise self.deposed
+        events = self._ledger.stage(agent_id, command, origin, not_before=not_before)
+        if events:
+            self._moved[agent_id] = self._ledger.states[agent_id]
+            self.commit_soon()
+        return bool(events)
+
+    def then(self, run: Callable[[], None], *, is_start: bool = False) -> None:
+        """Do it after the next commit; a start only if that commit was made."""
+        self._effects.append(_Effect(run, is_start))
+        self.commit_soon()
+
+    def commit_soon(self) -> asyncio.Future[None]:
+        """A future of the commit that covers all that is staged now; it raises what the commit raised."""
+        if self._commit_due is None:
+            self._commit_due = self._loop.create_future()
+            self._commit_due.add_done_callback(lambda future: future.exception())  # somebody has looked at it
+            self._loop.call_soon(self._commit)
+        return self._commit_due
+
+    async def until(self, agent_id: str, condition: Condition) -> AgentState:
+        """The agent's state once `condition` holds of it after a commit. Raises why we are deposed."""
+        if self.deposed is not None:
+            raise self.deposed
+        state = self._ledger.states.get(agent_id)
+        if state is not None and agent_id not in self._moved and condition(state):
+            return state
+        waiter = _Waiter(condition, self._loop.create_future())
+        self._waiters.setdefault(agent_id, []).append(waiter)
+        try:
+            return await waiter.future
+        finally:
+            waiting = self._waiters[agent_id]
+            waiting.remove(waiter)
+            if not waiting:
+                del self._waiters[agent_id]
+
+    def _commit(self) -> None:
+        due, self._commit_due = self._commit_due, None
+        effects, self._effects = self._effects, []
+        moved, self._moved = self._moved, {}
+        assert due is not None
+        dropped: list[str] = []
+        try:
+            crash_point("coordinator.before_commit")
+            self._ledger.commit()
+            crash_point("coordinator.after_commit")
+        except (StoreUnavailable, StoreDamaged) as error:
+            due.set_exception(error)
+            dropped = self._ledger.drop_starts()
+            effects = [effect for effect in effects if not effect.is_start]
+            if not self._is_store_down:
+                self._loop.call_later(STORE_RETRY_SECONDS, self._retry)
+            self._is_store_down = True
+        except OutliveError as error:
+            self._depose(error)
+            due.set_exception(error)
+            return
+        else:
+            self._is_store_down = False
+            due.set_result(None)
+        for effect in effects:
+            effect.run()
+        self._settle({agent: state for agent, state in moved.items() if agent not in dropped})
+        for agent_id in dropped:
+            self._on_dropped(agent_id)
+
+    def _retry(self) -> None:
+        if self._is_store_down and self.deposed is None:
+            self._is_store_down = False
+            self.commit_soon()
+
+    def _settle(self, moved: dict[str, AgentState]) -> None:
+        for agent_id, state in moved.items():
+            for waiter in self._waiters.get(agent_id, ()):
+                if not waiter.future.done() and waiter.condition(state):
+                    waiter.future.set_result(state)
+            self._on_settled(agent_id, state)
+
+    def _depose(self, error: OutliveError) -> None:
+        # Fenced, or somebody else wrote: whoever did so is the coordinator now, and we neither append nor signal.
+        self.deposed = error
+        for waiter in (waiter for waiting in self._waiters.values() for waiter in waiting):
+            if not waiter.future.done():
+                waiter.future.set_exception(error)

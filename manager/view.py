@@ -1,0 +1,255 @@
+"""Reading a home: what the log says of its agents, and what the system shows of the living ones.
+
+Takes no lock and asks no coordinator. Loads neither SQLAlchemy nor pydantic, so that a listing starts quickly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from eventstore.errors import NoDatabase, UnknownAgent
+from eventstore.reader import Reader
+from eventstore.record import rfc3339
+from eventstore.store import now_microseconds
+from manager import vitals
+from manager.process.procfs import boot_id
+from manager.status import NOT_ALIVE, AgentStatus, ExitStatus, HealthCheck, Summary, Vitals
+from projections import queries
+from projections.queries import AgentRow, AttemptRow
+
+ENDED_UNRECORDED = "ended; not recorded yet, the next coordinator will"
+
+
+class ProcessRow(NamedTuple):
+    """One process of an agent's tree. `depth` 0: the main process, or one that its shim adopted."""
+
+    pid: int
+    parent_pid: int
+    depth: int
+    command: str
+    memory_bytes: int
+    cpu_seconds: float
+
+
+def database_url(home: Path, given: str | None) -> str:
+    """`given`, else SQLite in the home."""
+    return given or f"sqlite:///{home / 'events.db'}"
+
+
+class View:
+    """Everything that can be read. Safe for threads; close it when done."""
+
+    def __init__(self, home: Path, reader: Reader | None) -> None:
+        self._home = home
+        self._reader = reader
+        self._sampler = vitals.Sampler()
+        self._sampler_lock = threading.Lock()
+
+    @classmethod
+    def open(cls, home: Path, url: str | None = None) -> View:
+        """A view of the home at `home`. One where nothing was recorded yet reads as empty.
+
+        Raises `StoreUnavailable`, `StoreDamaged` or `SchemaMismatch`.
+        """
+        try:
+            return cls(home, Reader.open(database_url(home, url)))
+        except NoDatabase:
+            return cls(home, None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no log yet."""
+        return self._reader is None
+
+    @property
+    def reader(self) -> Reader:
+        """The log and the projections. Raises `NoDatabase` where there is none yet."""
+        if self._reader is None:
+            raise NoDatabase(
+                f"cannot read the log of {self._home}: nothing was recorded there yet; start an agent with `outlive run`"
+            )
+        return self._reader
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def agents(
+        self,
+        *,
+        all: bool = False,
+        states: Collection[str] = (),
+        labels: Mapping[str, str] | None = None,
+        vitals: bool = True,
+    ) -> list[AgentStatus]:
+        """Agents in the order of their first start; those that have ended only with `all` or when a state asks for it."""
+        if self._reader is None:
+            return []
+        rows = queries.agents(
+            self._reader, include_final=all or bool(states), state=list(states) or None, labels=labels
+        )
+        return self._statuses(rows, vitals)
+
+    def agent(self, ref: str, *, vitals: bool = True) -> AgentStatus:
+        """One agent by name (a living one first, else the newest), id, or unambiguous beginning of an id.
+
+        Raises `UnknownAgent`, `AmbiguousAgent`.
+        """
+        if self._reader is None:
+            raise UnknownAgent(reference=ref)
+        return self._statuses([queries.agent(self._reader, ref)], vitals)[0]
+
+    def summary(self) -> Summary:
+        """Counts of all agents by state; what the living ones use together."""
+        counts = {} if self._reader is None else queries.counts(self._reader)
+        live = [status for status in self.agents() if status.vitals.processes]
+        return Summary(
+            total=sum(counts.values()),
+            live=sum(1 for status in live if status.is_alive),
+            by_state=counts,
+            cpu_percent=round(sum(status.vitals.cpu_percent or 0.0 for status in live), 1),
+            memory_bytes=sum(status.vitals.memory_bytes or 0 for status in live),
+            processes=sum(status.vitals.processes or 0 for status in live),
+            zombies=sum(1 for status in live if status.vitals.is_zombie),
+        )
+
+    def health(self, refs: Sequence[str] = ()) -> list[HealthCheck]:
+        """A quick check of the named agents, or of all that have not ended. Raises as `agent` does."""
+        found = [self.agent(ref) for ref in refs] if refs else self.agents()
+        return [check(status) for status in found]
+
+    def attempts(self, ref: str) -> list[AttemptRow]:
+        """Every attempt of an agent, first to last."""
+        return queries.attempts(self.reader, self.agent(ref, vitals=False).id)
+
+    def tree(self, status: AgentStatus) -> list[ProcessRow]:
+        """The processes of a living agent now, parents first; none of one that is not alive."""
+        if self._reader is None or not (status.vitals.processes or 0):
+            return []
+        row = queries.agent(self._reader, status.id)
+        if row.pid is None:
+            return []
+        rows = []
+        for pid, parent, depth in vitals.tree(_target(row)):
+            memory, cpu = vitals.memory_and_cpu(pid)
+            command = " ".join(vitals.command_line(pid) or ("[ended]",))
+            rows.append(ProcessRow(pid, parent, depth, command, memory, cpu))
+        return rows
+
+    def log_path(
+        self, status: AgentStatus, *, stream: Literal["stdout", "stderr"], attempt: int | None = None
+    ) -> Path:
+        """Where an attempt's output is; by default the latest attempt's. The file may be missing."""
+        directory = self._home / status.directory
+        if attempt is not None:
+            directory = directory.parent / str(attempt)
+        return directory / f"{stream}.log"
+
+    def _statuses(self, rows: list[AgentRow], with_vitals: bool) -> list[AgentStatus]:
+        here = boot_id()
+        targets = [
+            (index, _target(row))
+            for index, row in enumerate(rows)
+            if with_vitals and row.ended_at is None and row.pid is not None and row.boot_id == here
+        ]
+        with self._sampler_lock:
+            samples = self._sampler.sample([target for _, target in targets])
+        seen = dict(zip((index for index, _ in targets), samples, strict=True))
+        return [
+            _status(row, seen.get(index, NOT_ALIVE), is_looked_at=with_vitals)
+            for index, row in enumerate(rows)
+        ]
+
+
+def check(status: AgentStatus) -> HealthCheck:
+    """Whether a status speaks for a healthy agent: its process alive, not a zombie, not stopped, no bad verdict."""
+    why = "running"
+    is_ok = True
+    if status.is_final:
+        is_ok, why = False, status.note or status.state.lower()
+    elif status.vitals.is_zombie:
+        is_ok, why = False, "its process is a zombie"
+    elif not status.is_alive:
+        is_ok, why = (
+            False,
+            "waiting for its next attempt" if status.state == "BACKOFF" else "its process is not alive",
+        )
+    elif status.vitals.process_status in ("stopped", "tracing-stop", "disk-sleep"):
+        is_ok, why = False, f"its process is in {status.vitals.process_status}"
+    elif status.health in ("degraded", "unhealthy"):
+        is_ok, why = False, f"its checks say {status.health}"
+    health = status.health
+    if health == "unknown":
+        health = "healthy" if is_ok else "degraded" if status.is_alive else "unhealthy"
+    return HealthCheck(
+        id=status.id, name=status.name, state=status.state, health=health, is_ok=is_ok, why=why
+    )
+
+
+def _target(row: AgentRow) -> vitals.Target:
+    assert row.pid is not None
+    return vitals.Target(row.pid, row.start_ticks, row.shim_pid)
+
+
+def _status(row: AgentRow, seen: Vitals, *, is_looked_at: bool) -> AgentStatus:
+    end = row.ended_at or (now_microseconds() if seen.processes else None)
+    runtime = None if row.started_at is None or end is None else max(0, end - row.started_at) / 1e6
+    is_gone = is_looked_at and row.ended_at is None and row.pid is not None and not seen.processes
+    return AgentStatus(
+        id=row.agent_id,
+        name=row.name,
+        state=row.state,
+        attempt=row.attempt,
+        pid=row.pid,
+        started_at=_time(row.started_at),
+        ended_at=_time(row.ended_at),
+        exit=_exit(row),
+        outcome=row.outcome,
+        health=row.health,
+        labels=row.labels,
+        vitals=seen,
+        runtime_seconds=runtime,
+        note=ENDED_UNRECORDED if is_gone else _note(row),
+        state_since=rfc3339(row.since_at),
+        command=row.command,
+        cwd=row.cwd,
+        directory=row.directory,
+        cause=row.cause,
+        message=row.message,
+        restarts_used=row.restarts_used,
+        is_final=row.is_final,
+    )
+
+
+def _exit(row: AgentRow) -> ExitStatus | None:
+    match row.exit_kind:
+        case "code":
+            return ExitStatus(kind="code", code=row.exit_code)
+        case "signal":
+            return ExitStatus(kind="signal", signal=row.exit_signal)
+        case "unknown":
+            return ExitStatus(kind="unknown", reason=row.exit_reason)
+    return None
+
+
+def _note(row: AgentRow) -> str:
+    parts = []
+    if row.exit_kind == "code":
+        parts.append(f"exit {row.exit_code}")
+    elif row.exit_kind == "signal":
+        parts.append(f"signal {row.exit_signal}")
+    elif row.exit_kind == "unknown":
+        parts.append(f"exit unknown: {row.exit_reason}")
+    if row.message and row.exit_kind != "unknown":
+        parts.append(row.message)
+    if row.due_at is not None:
+        parts.append(f"next attempt at {rfc3339(row.due_at)}")
+    return "; ".join(parts)
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else rfc3339(at)

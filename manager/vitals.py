@@ -1,0 +1,224 @@
+"""What living processes use: CPU, memory, threads and processes of whole trees, from two looks at all processes.
+
+On Linux one look reads `/proc/PID/stat` of every process once (11 µs each, where psutil's oneshot takes 68 µs), which
+gives every tree exactly. Elsewhere, or with OUTLIVE_DISABLE=procfs, psutil does the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from manager.status import NOT_ALIVE, Vitals
+
+LEAST_INTERVAL_SECONDS = 0.1  # CPU time counts in ticks of 10 ms; less than this between looks says little
+_STATUS_WORDS = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "disk-sleep",
+    "T": "stopped",
+    "t": "tracing-stop",
+    "Z": "zombie",
+    "X": "dead",
+    "I": "idle",
+}
+
+
+class Target(NamedTuple):
+    """A process to look at. `start_ticks`: as recorded, so that a reused pid shows nothing; None: not recorded."""
+
+    pid: int
+    start_ticks: int | None
+    shim_pid: int | None = None
+
+
+class _Process(NamedTuple):
+    parent: int
+    status: str
+    cpu_seconds: float
+    threads: int
+    memory_bytes: int
+    start_ticks: int | None
+    is_shim: bool
+
+
+class _Reading(NamedTuple):
+    at: float
+    processes: dict[int, _Process]
+    children: dict[int, list[int]]
+
+
+class Sampler:
+    """Looks at processes; keeps the last look, so that CPU is what was used since. For one thread."""
+
+    def __init__(self) -> None:
+        self._last: _Reading | None = None
+
+    def sample(self, targets: Sequence[Target]) -> list[Vitals]:
+        """The vitals of each target, in order. Waits so that two looks are at least 0.1 s apart."""
+        if not targets:
+            return []
+        before = self._last or _read()
+        missing = LEAST_INTERVAL_SECONDS - (time.monotonic() - before.at)
+        if missing > 0:
+            time.sleep(missing)
+        now = self._last = _read()
+        return [_vitals(target, before, now) for target in targets]
+
+
+def tree(target: Target) -> list[tuple[int, int, int]]:
+    """(pid, parent, depth) of the target and all below it and its shim, parents first; one look."""
+    now = _read()
+    found: list[tuple[int, int, int]] = []
+    waiting = [(pid, 0) for pid in reversed(_roots(target, now))]
+    while waiting:
+        pid, depth = waiting.pop()
+        found.append((pid, now.processes[pid].parent, depth))
+        waiting.extend((child, depth + 1) for child in sorted(now.children.get(pid, ()), reverse=True))
+    return found
+
+
+def memory_and_cpu(pid: int) -> tuple[int, float]:
+    """Resident bytes and CPU seconds of one process; zeros when it is gone."""
+    found = _parse(pid)
+    return (0, 0.0) if found is None else (found.memory_bytes, found.cpu_seconds)
+
+
+def command_line(pid: int) -> tuple[str, ...] | None:
+    """The arguments as the process shows them now; None when it is gone or shows none."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            content = file.read()
+    except OSError:
+        return _psutil_command_line(pid)
+    parts = content.rstrip(b"\0").split(b"\0")
+    return tuple(part.decode("utf-8", "replace") for part in parts) if content else None
+
+
+def _psutil_command_line(pid: int) -> tuple[str, ...] | None:
+    import psutil
+
+    try:
+        return tuple(psutil.Process(pid).cmdline()) or None
+    except psutil.Error:
+        return None
+
+
+def _vitals(target: Target, before: _Reading, now: _Reading) -> Vitals:
+    main = now.processes.get(target.pid)
+    if (
+        main is not None
+        and target.start_ticks is not None
+        and main.start_ticks not in (None, target.start_ticks)
+    ):
+        main = None
+    members = list(_members(_roots(target, now), now))
+    if main is None and not members:
+        return NOT_ALIVE
+    used = 0.0
+    for pid in members:
+        earlier, later = before.processes.get(pid), now.processes[pid]
+        is_same = earlier is not None and earlier.start_ticks == later.start_ticks
+        used += max(0.0, later.cpu_seconds - (earlier.cpu_seconds if earlier and is_same else 0.0))
+    interval = now.at - before.at
+    return Vitals(
+        is_alive=main is not None and main.status != "zombie",
+        is_zombie=main is not None and main.status == "zombie",
+        process_status=None if main is None else main.status,
+        cpu_percent=round(100 * used / interval, 1) if interval > 0 else None,
+        memory_bytes=sum(now.processes[pid].memory_bytes for pid in members),
+        threads=sum(now.processes[pid].threads for pid in members),
+        processes=len(members),
+    )
+
+
+def _roots(target: Target, now: _Reading) -> list[int]:
+    # Everything below the shim belongs to the attempt: it is a subreaper, orphans come to it.
+    main = now.processes.get(target.pid)
+    is_ours = main is not None and (
+        target.start_ticks is None or main.start_ticks in (None, target.start_ticks)
+    )
+    if is_ours and main is not None and main.parent != target.shim_pid:
+        return [target.pid]  # its shim is lost, or it is not ours to know
+    if target.shim_pid is not None and is_ours:
+        return [target.pid, *(pid for pid in now.children.get(target.shim_pid, ()) if pid != target.pid)]
+    shim = None if target.shim_pid is None else now.processes.get(target.shim_pid)
+    if shim is not None and shim.is_shim and main is None:
+        return list(now.children.get(target.shim_pid or 0, ()))
+    return [target.pid] if is_ours else []
+
+
+def _members(roots: Iterable[int], now: _Reading) -> Iterable[int]:
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        waiting.extend(now.children.get(pid, ()))
+
+
+def _read() -> _Reading:
+    by_procfs = os.path.isdir("/proc/self") and "procfs" not in os.environ.get("OUTLIVE_DISABLE", "").split(
+        ","
+    )
+    processes = _read_proc() if by_procfs else _read_psutil()
+    children: dict[int, list[int]] = {}
+    for pid, found in processes.items():
+        children.setdefault(found.parent, []).append(pid)
+    return _Reading(time.monotonic(), processes, children)
+
+
+def _read_proc() -> dict[int, _Process]:
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            process = _parse(int(name))
+            if process is not None:
+                found[int(name)] = process
+    return found
+
+
+def _parse(pid: int) -> _Process | None:
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            content = os.read(descriptor, 4096)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    fields = content[content.rfind(b")") + 2 :].split()
+    return _Process(
+        parent=int(fields[1]),
+        status=_STATUS_WORDS.get(fields[0].decode(), "unknown"),
+        cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
+        threads=int(fields[17]),
+        memory_bytes=int(fields[21]) * _PAGE,
+        start_ticks=int(fields[19]),
+        is_shim=b"(outlive-shim)" in content,
+    )
+
+
+def _read_psutil() -> dict[int, _Process]:
+    import psutil
+
+    found = {}
+    names = ["ppid", "status", "cpu_times", "num_threads", "memory_info"]
+    for process in psutil.process_iter(names, ad_value=None):
+        info = process.info
+        times, memory = info["cpu_times"], info["memory_info"]
+        found[process.pid] = _Process(
+            parent=info["ppid"] or 0,
+            status=info["status"] or "unknown",
+            cpu_seconds=0.0 if times is None else times.user + times.system,
+            threads=info["num_threads"] or 0,
+            memory_bytes=0 if memory is None else memory.rss,
+            start_ticks=None,
+            is_shim=False,
+        )
+    return found
+
+
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
