@@ -10,6 +10,7 @@ from sqlalchemy import Connection, MetaData, Table
 from eventstore.appending import Statements
 from eventstore.inline import pages, write_checkpoint
 from eventstore.reader import Reader
+from eventstore.state import AgentState
 from eventstore.store import EventStore
 from projections import tables
 from projections.agents import STREAM_PREFIX, AgentsProjection, Row, advance, agent_row, attempt_row, is_over
@@ -114,7 +115,8 @@ def _differences(reader: Reader) -> Iterator[Difference]:
 
 
 def _folded(reader: Reader, agent_id: str) -> tuple[Row | None, dict[int, Row]]:
-    state, agent, attempts = None, None, dict[int, Row]()
+    state: AgentState | None = None
+    agent, attempts = None, dict[int, Row]()
     for recorded in reader.events(stream=STREAM_PREFIX + agent_id):
         before, state = state, advance(state, recorded)
         if state is not None:
