@@ -40,6 +40,7 @@ class ExitStatus(NamedTuple):
 
 def exit_body(
     status: ExitStatus,
+    *,
     until_tree: bool,
     started_boottime_ns: int,
     orphans: int,

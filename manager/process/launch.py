@@ -1,4 +1,4 @@
-"""The coordinator's side of the launcher: starts it, sends requests, gets descriptors back. Never blocks, but in `start`.
+"""The coordinator's side of the launcher: starts it, sends requests, gets descriptors. Only `start` ever blocks.
 
 A request is the object described at `LauncherClient.submit`. Answers come in order of the requests.
 """
@@ -109,10 +109,10 @@ class LauncherClient:
     def submit(self, request: dict[str, Any]) -> None:
         """Queue a request and send what the socket takes; call `flush` when it is writable again.
 
-        Keys: request (int, comes back in the answer), attempt_dir (absolute; its parent exists), command, cwd (or None),
-        env (all of it), umask (or None), user ({uid, gid, groups} or None), until ("main" or "tree"), nofile ([soft,
-        hard] or None), rlimits ({name: [soft, hard]}), token, cgroup (bool), spec (a JSON object, the body of
-        ``spec.json``; without one the request itself is, environment included, so that the attempt can be started again).
+        Keys: request (int, comes back in the answer), attempt_dir (absolute; its parent exists), command, cwd (or
+        None), env (all of it), umask (or None), user ({uid, gid, groups} or None), until ("main" or "tree"), nofile
+        ([soft, hard] or None), rlimits ({name: [soft, hard]}), token, cgroup (bool), spec (a JSON object, the body of
+        ``spec.json``; without one it is the request itself, environment included, for a start of the same again).
         Raises ValueError for more than 4 MiB, LauncherGone when the launcher has left.
         """
         frame = encode_frame(request)

@@ -2,12 +2,12 @@
 
 Theory of operation. One thread, one poll loop. A coordinator starts the launcher over a socketpair; it leaves when
 that socket ends, or after a minute without a request. Its shims live on without it. It never runs a program and never
-writes a file: all it does for a request is pipe, fork, pidfd_open, answer. SIGCHLD is not ignored, though nothing here
-wants an exit status: a shim that the kernel reaped by itself could be gone, and its PID reused, before its pidfd is open.
+writes a file: all it does for a request is pipe, fork, pidfd_open, answer. SIGCHLD is not ignored, though nothing
+here wants an exit status: a shim that the kernel reaped could be gone, and its PID reused, before its pidfd is open.
 
 A forked shim shares this interpreter's pages until it writes to them. So the imports are few, and the garbage
-collector is off: a collection writes to every object's header. And the launcher itself writes little between two forks,
-for each page it changes is one that the shims forked before and after no longer share: it does not even read a request.
+collector is off: a collection writes to every object's header. And the launcher itself writes little between two
+forks, for shims forked before and after no longer share a page that it changes: it does not even read a request.
 Answers come in the order of the requests, so that they need not name them.
 """
 
@@ -29,7 +29,7 @@ from eventstore.crashpoints import crash_point
 from manager.process import attempt_dir, identity, procfs, shim, syscalls
 from manager.process.child import IGNORED_SIGNALS, Defaults
 from manager.process.features import features
-from manager.process.frames import encode_frame, take_content
+from manager.process.frames import encode_frame, read_content, take_content
 
 IDLE_SECONDS = 60.0  # a new launcher costs 50 ms, an idle one 10 MB
 _REHEARSALS = 24
@@ -146,7 +146,7 @@ class Launcher:
             for descriptor in (self._connection.detach(), self._wake, self._wake_writer, reader):
                 os.close(descriptor)
             crashpoints.count_from(self._forked)
-            status = shim.run(json.loads(request), writer, self._defaults)
+            status = shim.run(read_content(request), writer, self._defaults)
         finally:
             os._exit(status)
 
@@ -220,7 +220,7 @@ def _rehearse() -> None:
         buffer = bytearray(encode_frame(request))
         content = take_content(buffer)
         _Answer(content or b"", [])
-        json.loads(content or b"{}")
+        read_content(content or b"{}")
         ourselves = identity.identify(os.getpid())
         line = attempt_dir.encode(ourselves._asdict() if ourselves is not None else {})
         attempt_dir.decode(line)

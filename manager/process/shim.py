@@ -51,6 +51,22 @@ def run(request: dict[str, Any], report: int, defaults: Defaults) -> int:
 
 
 class _Shim:
+    __slots__ = (
+        "_defaults",
+        "_directory",
+        "_exec_reader",
+        "_gate",
+        "_group",
+        "_lock",
+        "_main",
+        "_orphans",
+        "_phase",
+        "_report",
+        "_request",
+        "_started_ns",
+        "_until_tree",
+    )
+
     def __init__(self, request: dict[str, Any], report: int, defaults: Defaults) -> None:
         self._request = request
         self._report = report
@@ -65,7 +81,7 @@ class _Shim:
         self._orphans = 0
 
     def fork(self) -> None:
-        """Fork the child; it waits at the gate. First of all: a fork makes every page that we changed be copied again."""
+        """Fork the child; it waits at the gate. First of all: a fork has each page we changed copied again."""
         os.setsid()
         procfs.set_name(b"outlive-shim")
         self._phase = "fork"
@@ -93,7 +109,8 @@ class _Shim:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._lock = os.open("lock", os.O_RDWR | _CREATE, 0o600, dir_fd=directory)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        if _exists(attempt_dir.CLAIMED, directory):
+        # access, for the usual answer is no: stat's exception costs 24 copied pages.
+        if os.access(attempt_dir.CLAIMED, os.F_OK, dir_fd=directory, follow_symlinks=False):
             raise FileExistsError(errno.EEXIST, "recovery has claimed the attempt")
         self._directory = directory
         crash_point("shim.after_lock")
@@ -144,7 +161,7 @@ class _Shim:
             "message": error.strerror or str(error),
         }
         if self._directory >= 0:
-            failure = exit_body(ExitStatus.failed_start(body), self._until_tree, 0, 0, None)
+            failure = self._exit_body(ExitStatus.failed_start(body), None)
             with contextlib.suppress(OSError):  # nothing is lost: no identity and a free lock say the same
                 self._write("exit.json", failure, durable=True)
         self._tell(attempt_dir.encode(body))
@@ -161,8 +178,7 @@ class _Shim:
         failure = self._confirm_exec()
         status = self._await_end(failure)
         usage = syscalls.unreaped_usage(self._main) if not self._until_tree else None
-        oom_kills = cgroup.out_of_memory_kills(self._group) if self._group else None
-        body = exit_body(status, self._until_tree, self._started_ns, self._orphans, usage, oom_kills)
+        body = self._exit_body(status, usage)
         crash_point("shim.before_exit_record")
         self._persist("exit.json", body)
         crash_point("shim.after_exit_record")
@@ -205,10 +221,10 @@ class _Shim:
         body["confirmed_at"] = time.time_ns() // 1000
         crash_point("shim.before_exec_record")
         line = attempt_dir.encode(body)
-        try:
+        with contextlib.suppress(
+            OSError
+        ):  # no room; the agent runs all the same, and its identity is on disk
             attempt_dir.write_record(self._directory, "exec.json", line, durable=False)
-        except OSError:
-            pass
         crash_point("shim.after_exec_record")
         self._tell(line)
         os.close(self._report)
@@ -233,11 +249,21 @@ class _Shim:
             if not self._until_tree:
                 return status
             usage = syscalls.unreaped_usage(self._main)
-            body = exit_body(status, True, self._started_ns, self._orphans, usage)
+            body = self._exit_body(status, usage)
             crash_point("shim.before_main_record")
             self._persist("main.json", {**body, "record": "main"})
             crash_point("shim.after_main_record")
             os.waitpid(self._main, 0)
+
+    def _exit_body(self, status: ExitStatus, usage: syscalls.Usage | None) -> dict[str, Any]:
+        return exit_body(
+            status,
+            until_tree=self._until_tree,
+            started_boottime_ns=self._started_ns,
+            orphans=self._orphans,
+            usage=usage,
+            oom_kills=cgroup.out_of_memory_kills(self._group) if self._group else None,
+        )
 
     def _persist(self, name: str, body: dict[str, Any]) -> None:
         """Write an exit durably, however long the disk refuses; give up only when the directory is deleted."""
@@ -265,11 +291,3 @@ class _Shim:
     def _drop_group(self) -> None:
         if self._group is not None:
             cgroup.remove(self._group)
-
-
-def _exists(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

@@ -80,7 +80,7 @@ class ProvenProcess:
 def issue(
     pid: int, start_ticks: int, pidfd: int | None, *, other: "psutil.Process | None" = None
 ) -> ProvenProcess:
-    """The handle of a process that the caller has just proved. For `manager.process.identity` alone; a test sees to it."""
+    """The handle of a process that was just proved. Only `manager.process.identity` may call it; a test sees to that."""
     return ProvenProcess(_ISSUED_BY_A_PROOF, pid, start_ticks, pidfd, other)
 
 
@@ -92,7 +92,7 @@ def send_signal(process: ProvenProcess, signum: int) -> bool:
     if process.pidfd is not None and process.pidfd < 0:
         raise ValueError(f"cannot signal {process!r}: its handle is closed; prove it again")
     try:
-        process._send(signum)
+        process._send(signum)  # noqa: SLF001 - hidden so that all signals pass here
     except ProcessLookupError:
         return False
     except PermissionError:

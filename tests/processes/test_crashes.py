@@ -56,7 +56,7 @@ def test_a_shim_killed_before_the_gate_runs_nothing(tmp_path: Path, point: str) 
         assert not isinstance(files.exit, dict)
         eventually(lambda: not shim_alive(str(attempt.path)), "the lock is free")
         if isinstance(files.identity, dict):
-            assert records == [files.identity] or records == []
+            assert records in ([files.identity], [])
             identity = agent_identity(files.identity)
             eventually(
                 lambda: prove(identity, shim_holds_lock=False).match is Match.DIFFERENT,

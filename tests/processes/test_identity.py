@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def _own() -> Identity:
         ({"pid": 2**22 + 1}, Match.DIFFERENT),  # no such pid can exist
     ],
 )
-def test_what_makes_a_process_another_one(change: dict[str, int], match: Match) -> None:
+def test_what_makes_a_process_another_one(change: dict[str, Any], match: Match) -> None:
     """Another boot or pid namespace, or no such process, is DIFFERENT and gives no handle."""
     proof = prove(_own()._replace(**change), shim_holds_lock=True)
     assert proof.match is match

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,8 +67,8 @@ def test_death_by_a_signal_is_not_exit_code_137(nursery: Nursery) -> None:
         (["a\0b"], {}, "exec", 22),
     ],
 )
-def test_a_failed_start_names_its_phase_and_errno(  # type: ignore[no-untyped-def]
-    nursery: Nursery, command, changes, phase, number
+def test_a_failed_start_names_its_phase_and_errno(
+    nursery: Nursery, command: list[str], changes: dict[str, Any], phase: str, number: int
 ) -> None:
     """A start that fails says where and why, and has no exit code."""
     attempt = nursery.launch(command, **changes)

@@ -16,7 +16,7 @@ umask = os.umask(0)
 print(json.dumps({
     "fds": sorted(f for f in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{f}")),
     "stdin": os.readlink("/proc/self/fd/0"), "blocked": int(status["SigBlk"], 16),
-    "ignored": int(status["SigIgn"], 16), "caught": int(status["SigCgt"], 16), "sid": os.getsid(0), "pgid": os.getpgid(0),
+    "sid": os.getsid(0), "pgid": os.getpgid(0),
     "pid": os.getpid(), "umask": umask, "cwd": os.getcwd(), "env": dict(os.environ), "uid": os.getresuid(),
     "gid": os.getresgid(), "groups": os.getgroups(), "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
     "core": resource.getrlimit(resource.RLIMIT_CORE), "caps": int(status["CapEff"], 16)}))
@@ -73,15 +73,11 @@ def test_umask_directory_and_limits_are_the_ones_asked_for(nursery: Nursery, tmp
 @pytest.mark.root
 def test_another_user_has_none_of_roots_rights(nursery: Nursery) -> None:
     """Groups, gid and uid are dropped in all three forms, and every capability with them."""
-    program = (
-        _TELL + "\nimport sys\ntry:\n    os.setuid(0)\nexcept PermissionError:\n    sys.exit(0)\nsys.exit(9)"
-    )
     attempt = nursery.launch(
         ["/usr/bin/env", "sh", "-c", "grep -E '^(Uid|Gid|Groups|CapEff|CapPrm):' /proc/self/status"],
         user={"uid": 65534, "gid": 65533, "groups": [65532]},
         cwd="/",
     )
-    assert program
     assert attempt.ended()["code"] == 0
     told = dict(line.split(":", 1) for line in attempt.stdout().splitlines())
     assert told["Uid"].split() == ["65534"] * 4
