@@ -1,6 +1,7 @@
 """Named places where a test can make the running process kill itself.
 
-``OUTLIVE_CRASH=name:N`` SIGKILLs the process that reaches ``crash_point(name)`` for the N-th time.
+``OUTLIVE_CRASH=name:N`` SIGKILLs the process that reaches ``crash_point(name)`` for the N-th time;
+``name:N:FILE`` makes FILE first, so that a test knows that the point was reached.
 Each effect that must survive a crash has a point on both sides. Without the variable a point costs one
 comparison. For points of a shim and its child, N counts the shims that one launcher has forked.
 """
@@ -9,6 +10,19 @@ import os
 
 POINTS = frozenset(
     {
+        "coordinator.after_lock",
+        "coordinator.after_epoch",
+        "coordinator.before_recovery",
+        "coordinator.before_look",
+        "coordinator.after_recovery",
+        "coordinator.before_commit",
+        "coordinator.after_commit",
+        "coordinator.before_request",
+        "coordinator.after_request",
+        "coordinator.before_signal",
+        "coordinator.after_signal",
+        "coordinator.before_kill",
+        "coordinator.after_kill",
         "launcher.started",
         "launcher.before_fork",
         "launcher.after_fork",
@@ -48,6 +62,7 @@ POINTS = frozenset(
 # "" until the environment has been read, None when no crash was asked for.
 _armed: str | None = ""
 _wanted_hit = 1
+_witness = ""
 _hits: dict[str, int] = {}
 _hits_before_this_process = 0
 
@@ -75,13 +90,16 @@ def _hit(name: str) -> None:
         raise KeyError(f"cannot crash at {name!r}: it is not in POINTS; add it to eventstore/crashpoints.py")
     _hits[name] = _hits.get(name, _hits_before_this_process) + 1
     if name == _armed and _hits[name] == _wanted_hit:
+        if _witness:
+            os.close(os.open(_witness, os.O_CREAT | os.O_CLOEXEC, 0o600))
         os.kill(os.getpid(), 9)
         os._exit(137)  # Only PID 1 of a namespace gets here: it is immune to its own SIGKILL.
 
 
 def _arm(wanted: str) -> bool:
-    global _armed, _wanted_hit
-    name, _, count = wanted.partition(":")
+    global _armed, _wanted_hit, _witness
+    name, _, rest = wanted.partition(":")
+    count, _, _witness = rest.partition(":")
     _armed = name or None
     _wanted_hit = int(count or 1)
     if _armed is not None and _armed not in POINTS:
