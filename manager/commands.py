@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from eventstore.values import Exit, ProcessRecord, RecordedSpec, ResourceUse
+from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse
 
 StopCause = Literal["user", "restart", "limit", "health", "shutdown"]
 
@@ -88,6 +88,14 @@ class ObserveExit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObserveHealth:
+    """A sample or probe says how the process does."""
+
+    health: Health
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reattach:
     """A new coordinator found it alive."""
 
@@ -126,6 +134,7 @@ Command = (
     | AdvanceStop
     | SendSignal
     | ObserveExit
+    | ObserveHealth
     | Reattach
     | DeclareLost
     | Restart

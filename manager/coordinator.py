@@ -157,6 +157,11 @@ class Coordinator:
         self.supervisor.send_signal(agent_id, command, origin)
         await self.supervisor.turn.commit_soon()
 
+    async def observe_health(self, agent_id: str, command: do.ObserveHealth) -> None:
+        """Record how a living agent does, if that is news."""
+        if agent_id in self.ledger.states and self.supervisor.turn.apply(agent_id, command):
+            await self.supervisor.turn.commit_soon()
+
     async def restart(self, agent_id: str, reason: str | None, origin: Origin, *, wait: bool) -> None:
         """Stop it if it runs, then start its next attempt with what the last one was started with."""
         await self._all_until([agent_id], is_known)

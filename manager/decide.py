@@ -46,6 +46,8 @@ def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.A
             return _send_signal(state, command)
         case do.ObserveExit():
             return _observe_exit(state, command, now)
+        case do.ObserveHealth():
+            return _observe_health(state, command)
         case do.Reattach():
             return _reattach(state, command)
         case do.DeclareLost():
@@ -164,6 +166,19 @@ def _send_signal(state: AgentState, command: do.SendSignal) -> list[ev.AgentEven
             f"cannot signal {state.name}: it is {state.state}, no process of it is known to run"
         )
     return [ev.SignalSent(attempt=state.attempt, signal=command.signal, reason=command.reason)]
+
+
+def _observe_health(state: AgentState, command: do.ObserveHealth) -> list[ev.AgentEvent]:
+    if not isinstance(state.phase, Live) or state.state is State.SPAWNING or state.health is command.health:
+        return []
+    return [
+        ev.HealthChanged(
+            attempt=state.attempt,
+            previous=state.health,
+            health=command.health,
+            evidence=command.evidence,
+        )
+    ]
 
 
 def _reattach(state: AgentState, command: do.Reattach) -> list[ev.AgentEvent]:

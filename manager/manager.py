@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from eventstore.errors import InvalidRequest, OutliveError, UnknownAgent
 from eventstore.record import RecordedEvent
+from eventstore.values import Health
 from manager import commands as do
 from manager import launching
 from manager.control import ControlServer
@@ -197,8 +198,11 @@ class Manager:
         return self._view.summary()
 
     def health(self, agent: AgentRef) -> HealthCheck:
-        """A quick check of one agent."""
-        return self._view.health([_ref(agent)])[0]
+        """A quick check of one agent: alive, not a zombie, not stopped. A change is recorded (HEALTH_CHANGED)."""
+        check = self._view.health([_ref(agent)])[0]
+        observed = do.ObserveHealth(health=Health(check.health), evidence=check.why)
+        self._do(self._coordinator.observe_health(check.id, observed))
+        return check
 
     def events(
         self, after: int = 0, follow: bool = False, agent: AgentRef | None = None

@@ -25,6 +25,7 @@ from manager.process import procfs
 from manager.process.features import features
 from manager.process.signalling import exit_info
 from manager.recovery import Conclusion, ExitRecord, Observed, conclude
+from manager.statusfiles import StatusFiles
 from manager.stopping import describe_survivors, pursue, signal_main
 from manager.turn import Turn
 
@@ -44,6 +45,7 @@ class Supervisor:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._attached: dict[str, Attachment] = {}
+        self._files = StatusFiles(home)
         self.ledger = ledger
         self.turn = Turn(ledger, on_settled=self._settled, on_dropped=self._start_dropped)
         self._launchpad = Launchpad(
@@ -52,6 +54,7 @@ class Supervisor:
 
     def close(self) -> None:
         """Let go of every handle; agents run on."""
+        self._files.close()
         self._launchpad.close()
         for agent_id in list(self._attached):
             self._detach(agent_id)
@@ -145,6 +148,8 @@ class Supervisor:
             attachment.close()
 
     def _settled(self, agent_id: str, state: AgentState) -> None:
+        if not isinstance(state.phase, Requested):
+            self._files.write(agent_id, state)
         if isinstance(state.phase, Waiting):
             self._detach(agent_id)
             self.arm_backoff(agent_id, state.phase)

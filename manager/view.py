@@ -166,9 +166,8 @@ class View:
 
 
 def check(status: AgentStatus) -> HealthCheck:
-    """Whether a status speaks for a healthy agent: its process alive, not a zombie, not stopped, no bad verdict."""
-    why = "running"
-    is_ok = True
+    """Whether an agent's process is alive, not a zombie, and not stopped or stuck. What ended is unhealthy."""
+    is_ok, why = True, "running"
     if status.is_final:
         is_ok, why = False, status.note or status.state.lower()
     elif status.vitals.is_zombie:
@@ -180,11 +179,7 @@ def check(status: AgentStatus) -> HealthCheck:
         )
     elif status.vitals.process_status in ("stopped", "tracing-stop", "disk-sleep"):
         is_ok, why = False, f"its process is in {status.vitals.process_status}"
-    elif status.health in ("degraded", "unhealthy"):
-        is_ok, why = False, f"its checks say {status.health}"
-    health = status.health
-    if health == "unknown":
-        health = "healthy" if is_ok else "degraded" if status.is_alive else "unhealthy"
+    health = "healthy" if is_ok else "degraded" if status.is_alive else "unhealthy"
     return HealthCheck(
         id=status.id, name=status.name, state=status.state, health=health, is_ok=is_ok, why=why
     )

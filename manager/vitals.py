@@ -51,20 +51,27 @@ class _Reading(NamedTuple):
 
 
 class Sampler:
-    """Looks at processes; keeps the last look, so that CPU is what was used since. For one thread."""
+    """Looks at processes; keeps earlier looks, so that CPU is what was used since. For one thread."""
 
     def __init__(self) -> None:
-        self._last: _Reading | None = None
+        self._looks: list[_Reading] = []
 
     def sample(self, targets: Sequence[Target]) -> list[Vitals]:
-        """The vitals of each target, in order. Waits so that two looks are at least 0.1 s apart."""
+        """The vitals of each target, in order. The first call waits so that two looks are at least 0.1 s apart."""
         if not targets:
             return []
-        before = self._last or _read()
-        missing = LEAST_INTERVAL_SECONDS - (time.monotonic() - before.at)
+        if not self._looks:
+            self._looks.append(_read())
+        missing = LEAST_INTERVAL_SECONDS - (time.monotonic() - self._looks[0].at)
         if missing > 0:
             time.sleep(missing)
-        now = self._last = _read()
+        now = _read()
+        before = next(look for look in reversed(self._looks) if now.at - look.at >= LEAST_INTERVAL_SECONDS)
+        # What is younger than the interval may serve the call after the next; of the older ones, the newest.
+        younger = [look for look in self._looks if look.at > before.at]
+        if not younger or now.at - younger[-1].at > LEAST_INTERVAL_SECONDS / 4:
+            younger.append(now)
+        self._looks = [before, *younger]
         return [_vitals(target, before, now) for target in targets]
 
 
