@@ -140,12 +140,12 @@ def _watch(session: Session, view: View, look: Any) -> None:
             time.sleep(WATCH_SECONDS)
     from rich.live import Live
 
-    with Live(console=console(session), auto_refresh=False, screen=True) as live:
+    screen = console(session)
+    with Live(console=screen, auto_refresh=False, screen=True) as live:
         while True:
             found = look()
-            live.update(
-                rich_table(_COLUMNS, _rows(found, is_short=True), caption=_caption(found)), refresh=True
-            )
+            rows = _rows(found, is_short=True)
+            live.update(rich_table(_COLUMNS, rows, width=screen.width, caption=_caption(found)), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 

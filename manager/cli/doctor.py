@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from eventstore.reader import Reader
     from manager.home import Home
 
-SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path on Linux, less the closing NUL
 WAL_RESET_FIXED_IN = (3, 51, 3)  # a checkpoint that meets a writer could corrupt a WAL database before it
 LOW_SPACE_BYTES = 1024**3
 NO_SPACE_BYTES = 64 * 1024**2
@@ -80,12 +79,6 @@ def examine(session: Session) -> Iterator[Check]:
 def _home(home: Home) -> Iterator[Check]:
     from manager.home import HomeError
 
-    length = len(os.fsencode(home.control_socket))
-    if length > SOCKET_PATH_BYTES:
-        detail = (
-            f"{home.path}: {length} bytes with control.sock, a socket's path may have {SOCKET_PATH_BYTES}"
-        )
-        yield Check("home path", "bad", f"{detail}; choose a shorter one with --home")
     if not os.path.lexists(home.path):
         yield Check("home", "ok", f"{home.path} does not exist yet; the first agent makes it")
         return

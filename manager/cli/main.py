@@ -14,6 +14,7 @@ import click
 from eventstore.errors import OutliveError
 from manager.cli import exit_codes
 from manager.cli.session import Session, complain, say, shared_options
+from manager.version import VERSION
 
 # command: module that holds it, and its line in --help (here, so that --help imports none of them)
 COMMANDS = {
@@ -66,7 +67,7 @@ class _LazyGroup(click.Group):
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @shared_options
-@click.version_option(package_name="outlive", prog_name="outlive")
+@click.version_option(VERSION, prog_name="outlive")
 def cli() -> None:
     """Start programs that outlive whoever started them, and keep a log of what happened to them.
 

@@ -26,6 +26,9 @@ STATE_STYLES = {
 }
 
 
+LEAST_LAST_COLUMN = 12
+
+
 class Column(NamedTuple):
     """A column's title and whether it holds numbers, which stand to the right."""
 
@@ -38,7 +41,8 @@ def show_table(
 ) -> None:
     """Write the rows to stdout; the caption is for people only. Cells are made harmless here."""
     if session.is_terminal:
-        console(session).print(rich_table(columns, rows, caption=caption))
+        screen = console(session)
+        screen.print(rich_table(columns, rows, width=screen.width, caption=caption))
     else:
         write(plain_table(columns, rows))
 
@@ -50,24 +54,27 @@ def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str
     return "\n".join(lines)
 
 
-def rich_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, caption: str = "") -> Table:
-    """The table as rich draws it; a state is coloured as well as named."""
+def rich_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], *, width: int, caption: str = ""
+) -> Table:
+    """The table as rich draws it; a state is coloured as well as named. The last column takes what room is left."""
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[sanitize.one_line(cell) for cell in row] for row in rows]
     table = Table(
         box=None, pad_edge=False, caption=caption or None, caption_justify="left", header_style="bold"
     )
+    room = width
+    for number, column in enumerate(columns[:-1]):
+        room -= max(cell_len(text) for text in (column.title, *(row[number] for row in cells))) + 1
     for column in columns:
-        is_wide = column.title in ("NOTE", "COMMAND")
-        table.add_column(
-            column.title,
-            justify="right" if column.is_number else "left",
-            no_wrap=True,
-            overflow="ellipsis" if is_wide else "fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(sanitize.one_line(cell), style=STATE_STYLES.get(cell, "")) for cell in row))
+        table.add_column(column.title, justify="right" if column.is_number else "left", no_wrap=True)
+    for row in cells:
+        texts = [Text(text, style=STATE_STYLES.get(text, "")) for text in row]
+        texts[-1].truncate(max(room, LEAST_LAST_COLUMN), overflow="ellipsis")
+        table.add_row(*texts)
     return table
 
 

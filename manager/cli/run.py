@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @click.option(
-    "--name", metavar="NAME", help="Name of the agent, unique among those that have not ended [its id]."
+    "--name", metavar="NAME", help="Name of the agent, unique among those that have not ended [from COMMAND]."
 )
 @spec_options
 @click.option(
@@ -35,13 +35,16 @@ if TYPE_CHECKING:
 def run_command(*, name: str | None, follow: bool, no_wait: bool, **options: Any) -> int:
     """Start one agent and print its id once it runs.
 
-    The command is executed as it is, without a shell. It inherits this environment (or, where a coordinator holds the
-    home, that of the coordinator) and writes to files; `outlive logs` shows them.
+    The command is executed as it is, without a shell, in this environment and directory. It writes to files, which
+    `outlive logs` shows.
     """
     from manager.manager import StartFailed
+    from manager.spec import check_name
 
     session = current()
     spec = build_spec(**options)
+    if name is not None:
+        check_name(name)  # before a home is made for it
     with session.door() as door:
         try:
             status = door.spawn(spec, name, wait=not (no_wait or follow))
@@ -62,9 +65,10 @@ def restart_command(*, agent: str, reason: str | None, no_wait: bool) -> int:
     from manager.manager import StartFailed
 
     session = current()
+    agent_id = session.view().agent(agent, vitals=False).id  # before a home is made for it
     with session.door() as door:
         try:
-            status = door.restart(agent, reason=reason, wait=not no_wait)
+            status = door.restart(agent_id, reason=reason, wait=not no_wait)
         except StartFailed as error:
             return failed_start(session, error.status)
     return show_started(session, status, is_waited=not no_wait)

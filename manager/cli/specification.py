@@ -134,7 +134,7 @@ def parse_restart(text: str) -> RestartPolicy:
     found = _RESTART.fullmatch(text)
     if found is None or (found[1] == "never" and found[2]):
         raise InvalidRequest(
-            f"cannot use --restart {text!r}: write never, on-failure, on-failure:3, always or always:3"
+            f"cannot use --restart {text!r}: no such policy; write never, on-failure, on-failure:3, always or always:3"
         )
     most = int(found[2]) if found[2] else None
     match found[1]:
@@ -150,7 +150,9 @@ def parse_codes(text: str) -> tuple[int, ...]:
     """`0,3` as numbers. Raises `InvalidRequest`."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise InvalidRequest(f"cannot use --success-codes {text!r}: write numbers from 0 to 255 like 0,3")
+        raise InvalidRequest(
+            f"cannot use --success-codes {text!r}: they are not exit codes; write numbers from 0 to 255 like 0,3"
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -159,7 +161,7 @@ def parse_umask(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-7]{1,4}", text, re.ASCII):
-        raise InvalidRequest(f"cannot use --umask {text!r}: write an octal number like 027")
+        raise InvalidRequest(f"cannot use --umask {text!r}: it is not octal; write an octal number like 027")
     return int(text, 8)
 
 

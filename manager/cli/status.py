@@ -174,8 +174,7 @@ def _uses(status: AgentStatus) -> str:
 
 def _tree_row(row: ProcessRow) -> str:
     branch = "" if row.depth == 0 else "  " * (row.depth - 1) + "└ "
-    cpu = "-" if row.cpu_seconds is None else f"{row.cpu_seconds:.1f}s"
-    return f"{branch}{row.pid} {row.command}  ({size_text(row.memory_bytes)}, CPU {cpu})"
+    return f"{branch}{row.pid} {row.command}  ({size_text(row.memory_bytes)}, CPU {row.cpu_seconds:.1f}s)"
 
 
 def _event(event: RecordedEvent, session: Session) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from manager.cli.session import (
     write,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from projections.rebuild import Difference
 
 PROJECTIONS = ("agents",)
 
@@ -85,32 +88,35 @@ def verify_command(*, start: int, until: int | None) -> int:
 @click.option(
     "--check", is_flag=True, help="Change nothing: compare the live rows with the log; exit 6 on differences."
 )
-@changing_options
+@shared_options
 def rebuild_command(*, projection: str | None, check: bool) -> int:
-    """Make PROJECTION (default: all) anew from the log, beside the live rows, and put it in their place."""
-    session = current()
-    if check:
-        return _check(session)
-    with session.door() as door:
-        result = door.rebuild(projection)
-    if session.json:
-        write_json({"schema": "outlive.rebuild/1", "projection": projection, "position": result})
-    else:
-        write(f"rebuilt from {result} events")
-    return exit_codes.DONE
+    """Make PROJECTION (default: all) anew from the log, beside the live rows, and put it in their place.
 
-
-def _check(session: Session) -> int:
+    Needs no coordinator and disturbs none: only the swap holds the database's write lock.
+    """
     from eventstore.errors import NoDatabase
     from eventstore.store import EventStore
-    from projections.rebuild import check
+    from projections import rebuild
 
+    session = current()
     try:
         store = EventStore.open(session.database, home="", host="", create=False)
     except NoDatabase:
-        return _nothing(session, {"schema": "outlive.rebuild/1", "same": True, "differences": []})
+        return _nothing(
+            session, {"schema": "outlive.rebuild/1", "same": True, "differences": [], "position": 0}
+        )
     with store:
-        differences = check(store)
+        if check:
+            return _compared(session, rebuild.check(store))
+        position = rebuild.rebuild(store)
+    if session.json:
+        write_json({"schema": "outlive.rebuild/1", "projection": projection, "position": position})
+    else:
+        write(f"rebuilt from {position} events")
+    return exit_codes.DONE
+
+
+def _compared(session: Session, differences: list[Difference]) -> int:
     if session.json:
         found = [difference._asdict() for difference in differences]
         write_json({"schema": "outlive.rebuild/1", "same": not found, "differences": found})

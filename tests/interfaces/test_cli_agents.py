@@ -6,12 +6,13 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.interfaces.command_line import CommandLine, until
+from tests.interfaces.command_line import PROGRAM, CommandLine, until
 
 AGENT_FIELDS = {
     "id", "name", "state", "attempt", "pid", "started_at", "ended_at", "exit", "outcome", "health", "cpu_percent",
@@ -104,13 +105,15 @@ def test_run_follow_is_like_running_it(outlive: CommandLine) -> None:
     """`run --follow` gives the agent's output, byte for byte on the right stream, and its exit code."""
     script = "import sys, time; sys.stdout.buffer.write(bytes(range(256))); print('oops', file=sys.stderr)"
     script += "; time.sleep(0.5); sys.exit(7)"
-    process = outlive.start("run", "--follow", "--", sys.executable, "-c", script)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    out, err = process.stdout.buffer.read(), process.stderr.buffer.read()
-    assert process.wait(timeout=60) == 7
-    assert out == bytes(range(256))
-    assert err == b"oops\n"
+    done = subprocess.run(
+        [*PROGRAM, "run", "--follow", "--", sys.executable, "-c", script],
+        env=outlive.environment(),
+        cwd=outlive.directory,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, bytes(range(256)), b"oops\n")
 
 
 def test_run_follow_of_a_program_that_ends_at_once(outlive: CommandLine) -> None:
