@@ -80,7 +80,7 @@ class ProvenProcess:
 def issue(
     pid: int, start_ticks: int, pidfd: int | None, *, other: "psutil.Process | None" = None
 ) -> ProvenProcess:
-    """The handle of a process that was just proved. Only `manager.process.identity` may call it; a test sees to that."""
+    """The handle of a process that was just proved. Only `manager.process.identity` may call it; a test checks."""
     return ProvenProcess(_ISSUED_BY_A_PROOF, pid, start_ticks, pidfd, other)
 
 

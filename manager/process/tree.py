@@ -87,11 +87,13 @@ def kill_tree(
     """SIGKILL all below `root` (the shim, itself spared), every holder of `token`, every member of `cgroup`.
 
     Looks again until two looks in a row find nothing, or for `deadline_seconds`. `complete` is True if the two looks
-    were had, and the root lived on to the end as a subreaper or the cgroup held everything from the start.
+    were had, and the root lived on to the end as a subreaper or the cgroup was seen to hold the processes (one that
+    runs as root may have left it). The emptied cgroup of a lost shim is removed.
     """
     deadline = time.monotonic() + deadline_seconds
     killed: dict[tuple[int, int], Killed] = {}
     empty_looks = 0
+    is_in_group = cgroup is not None and bool(cgroups.members(cgroup))
     while empty_looks < 2 and time.monotonic() < deadline:
         found = _members(root, token, cgroup)
         empty_looks = 0 if found else empty_looks + 1
@@ -105,7 +107,10 @@ def kill_tree(
             if cgroup is not None:
                 cgroups.kill(cgroup)
             time.sleep(0.002)
-    is_whole = cgroup is not None or (root is not None and features().subreaper and not root.has_ended)
+    is_root_alive = root is not None and not root.has_ended
+    if cgroup is not None and not is_root_alive:
+        cgroups.remove(cgroup)
+    is_whole = is_in_group or (is_root_alive and features().subreaper)
     return KillResult(list(killed.values()), empty_looks >= 2 and is_whole)
 
 

@@ -142,6 +142,22 @@ def test_a_cgroup_holds_the_tree_where_there_is_one(nursery: Nursery, tmp_path: 
     assert not os.path.exists(group)
 
 
+def test_a_cgroup_makes_a_tree_complete_without_its_shim(nursery: Nursery, tmp_path: Path) -> None:
+    """When the shim was lost, the cgroup still holds every process: the tree is known to be gone."""
+    attempt = nursery.python(_daemon(tmp_path, "time.sleep(100)"), cgroup=True)
+    group = attempt.records()[0]["cgroup"]
+    if group is None:
+        pytest.skip("needs a writable cgroup version 2 hierarchy")
+    pids = {attempt.pid, _daemon_pid(tmp_path)}
+    os.kill(attempt.launched.shim_pid, signal.SIGKILL)
+    eventually(lambda: not runs(attempt.launched.shim_pid), "the shim is gone")
+    assert tree.kill_tree(None, cgroup=group).complete
+    assert not any(runs(pid) for pid in pids)
+    eventually(
+        lambda: not os.path.exists(group) or not tree.kill_tree(None, cgroup=group).killed, "it is removed"
+    )
+
+
 def test_our_own_child_is_proved_and_somebody_elses_is_not() -> None:
     """prove_child vouches for an unreaped child alone; a zombie takes a signal without effect."""
     assert prove_child(os.getppid()) is None
