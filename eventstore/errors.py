@@ -40,7 +40,7 @@ class StoreDamaged(OutliveError):
 
 
 class SchemaMismatch(OutliveError):
-    """The database was made by another version. `is_newer`: by a newer one, so that only an upgrade of outlive helps."""
+    """The database was made by another version. `is_newer`: by a newer one, so only an upgrade of outlive helps."""
 
     def __init__(self, message: str, *, found: str, wanted: str, is_newer: bool) -> None:
         self.found = found
@@ -78,7 +78,7 @@ class EpochFenced(OutliveError):
         self.epoch = epoch
         self.current = current
         super().__init__(
-            f"cannot append with epoch {epoch}: a newer coordinator holds epoch {current}; close this one and open it again"
+            f"cannot append with epoch {epoch}: a newer coordinator holds epoch {current}; open this one again"
         )
 
 

@@ -4,7 +4,8 @@ An agent is one stream. `TRANSITIONS[state][event type]` is the state that follo
 and `evolve` refuses it. `evolve` needs nothing but the state, the event and the time at which it occurred, so every
 reader of the log (projections, recovery, time travel) reaches the same state.
 
-    SPAWNING -> RUNNING -> (STOPPING ->) EXITED -> COMPLETED | FAILED | CANCELLED | KILLED | LOST -> (BACKOFF -> SPAWNING)
+    SPAWNING -> RUNNING -> (STOPPING ->) EXITED -> COMPLETED | FAILED | CANCELLED | KILLED | LOST
+                                                                          -> (BACKOFF -> SPAWNING)
 
 A start that fails before there is a process goes from SPAWNING to FAILED at once. Deadlines and due times are part of
 the state, so that whoever folds the log can go on with a half-done stop or back-off.

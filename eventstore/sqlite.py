@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 from sqlalchemy import Connection, NullPool, create_engine, event
@@ -131,6 +132,10 @@ class SqliteBackend:
     def close(self) -> None:
         """Close the file, unless this is a process forked after it was opened."""
         if os.getpid() == self._pid:
+            # The last one to close moves the WAL into the database; SQLite before 3.51.3 may damage the file when
+            # that meets another's checkpoint, and those happen under the lock.
+            with suppress(StoreUnavailable), self._lock:
+                self._discard()
             self._discard()
             self._lock.close()
 
@@ -172,10 +177,7 @@ class SqliteBackend:
 
     def _create_or_migrate(self, is_upgrade: bool) -> None:
         if identity(self._path) is None:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            os.fchmod(descriptor, 0o600)
-            os.close(descriptor)
-            _sync_directory(str(self._path.parent))
+            _create_file(self._path)
         connection = self._open()
         try:
             with connection.begin():
@@ -231,9 +233,19 @@ def _begin_immediate(connection: Connection) -> None:
     connection.connection.cursor().execute("BEGIN IMMEDIATE")
 
 
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _create_file(path: Path) -> None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)  # whatever the umask
+        finally:
+            os.close(descriptor)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot create {path}: {error.strerror}; check the directory and its disk"
+        ) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Self
 
 from eventstore import inline as inline_projections
@@ -85,7 +85,7 @@ class EventStore:
 
         From then on every append with an older epoch is refused.
         """
-        with self._backend.write() as connection:
+        with self._transaction() as connection:
             statements = Statements(connection)
             appending = self._appending(statements)
             epoch = appending.epoch = appending.epoch + 1
@@ -98,7 +98,6 @@ class EventStore:
             batch = Batch(stream=stream, events=(make(epoch),), expected_version=appending.version(stream))
             appending.add(order_of([batch], epoch))
             self._write(connection, appending)
-        self._backend.wake()
         return epoch
 
     def append(
@@ -198,9 +197,7 @@ class EventStore:
 
     def _commit_together(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
         outcomes: list[list[RecordedEvent] | Exception] = []
-        crash_point("store.before_begin")
-        with self._backend.write() as connection:
-            crash_point("store.after_begin")
+        with self._transaction() as connection:
             appending = self._appending(Statements(connection))
             for order in orders:
                 try:
@@ -208,10 +205,17 @@ class EventStore:
                 except (VersionConflict, EventIdConflict, EpochFenced) as refusal:
                     outcomes.append(refusal)
             self._write(connection, appending)
+        return outcomes
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        crash_point("store.before_begin")
+        with self._backend.write() as connection:
+            crash_point("store.after_begin")
+            yield connection
             crash_point("store.before_commit")
         crash_point("store.after_commit")
         self._backend.wake()
-        return outcomes
 
     def _write(self, connection: Connection, appending: Appending) -> None:
         if appending.new:

@@ -66,7 +66,8 @@ def test_an_edit_of_any_column_is_found(database: Database, log: EventStore, col
         ),
         (
             (
-                "UPDATE events SET position = 99 WHERE position = 5; UPDATE events SET position = 5 WHERE position = 23;"
+                "UPDATE events SET position = 99 WHERE position = 5;"
+                "UPDATE events SET position = 5 WHERE position = 23;"
                 "UPDATE events SET position = 23 WHERE position = 99"
             ),
             5,

@@ -4,6 +4,7 @@ Each thread appends to its own stream, one event at a time, until the time or th
 version event_id` after each acknowledgement. `OUTLIVE_CRASH` makes it kill itself.
 """
 
+import os
 import sys
 import threading
 import time
@@ -35,8 +36,7 @@ def _append(store: EventStore, stream: str, deadline: float, count: int) -> None
         event_id = str(uuid5(NAMESPACE_OID, f"{stream}:{version + 1}"))
         store.append(stream, [new(note(), event_id=event_id)], expected_version=version, epoch=None)
         version += 1
-        sys.stdout.write(f"{stream} {version} {event_id}\n")
-        sys.stdout.flush()
+        os.write(1, f"{stream} {version} {event_id}\n".encode())  # one write: lines of threads do not mix
 
 
 if __name__ == "__main__":

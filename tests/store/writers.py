@@ -45,7 +45,11 @@ class Writer:
 
     def finish(self) -> list[Acknowledged]:
         """What it had acknowledged when it ended."""
-        output, _ = self.process.communicate(timeout=60)
+        assert self.process.stdout is not None
+        output = (
+            self.process.stdout.read()
+        )  # not `communicate`: that loses what an earlier readline read ahead
+        self.process.wait(timeout=60)
         parts = [line.split() for line in output.splitlines(keepends=True) if line.endswith("\n")]
         return [Acknowledged(stream, int(version), event_id) for stream, version, event_id in parts]
 
