@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eventstore.errors import OutliveError as OutliveError
     from manager.aio import AsyncManager as AsyncManager
+    from manager.errors import SpecConflict as SpecConflict
+    from manager.errors import StartFailed as StartFailed
+    from manager.errors import TimedOut as TimedOut
     from manager.manager import Manager as Manager
-    from manager.manager import SpecConflict as SpecConflict
-    from manager.manager import StartFailed as StartFailed
-    from manager.manager import TimedOut as TimedOut
     from manager.spec import AgentSpec as AgentSpec
     from manager.spec import RestartPolicy as RestartPolicy
     from manager.status import AgentStatus as AgentStatus
@@ -24,9 +24,9 @@ _HOMES = {
     "Manager": "manager.manager",
     "OutliveError": "eventstore.errors",
     "RestartPolicy": "manager.spec",
-    "SpecConflict": "manager.manager",
-    "StartFailed": "manager.manager",
-    "TimedOut": "manager.manager",
+    "SpecConflict": "manager.errors",
+    "StartFailed": "manager.errors",
+    "TimedOut": "manager.errors",
 }
 
 

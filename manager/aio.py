@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from eventstore.record import RecordedEvent
-from manager.manager import AgentRef, Grace, Manager
-from manager.spec import AgentSpec
+from manager.manager import AgentRef, Manager
+from manager.spec import AgentSpec, Grace
 from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
 
 MOST_CALLS_AT_ONCE = 256  # each may wait for long (a stop, an end), and a waiting thread costs little

@@ -1,7 +1,7 @@
 """`control.sock`: how a command asks the coordinator that holds the home. JSON lines, one request a connection.
 
-Request `{"method", "arguments", "actor"}`; answers `{"accepted": true}` at once, then `{"result"}` or `{"error"}`. Methods
-are a closed set, arguments are data, and only our own uid or root is heard (SO_PEERCRED).
+Request `{"method", "arguments", "actor"}`; answers `{"accepted": true}` at once, then `{"result"}` or `{"error"}`.
+Methods are a closed set, arguments are data, and only our own uid or root is heard (SO_PEERCRED).
 """
 
 from __future__ import annotations
@@ -158,11 +158,12 @@ def describe(error: OutliveError) -> dict[str, Any]:
 
 def rebuild(described: dict[str, Any]) -> OutliveError:
     """The error that `describe` described, as an instance of the same class (of `OutliveError` for a stranger's)."""
-    from manager import manager, launching
+    from manager import errors as ours
+    from manager import launching
 
     known = {
         cls.__name__: cls
-        for module in (errors, manager, launching)
+        for module in (errors, ours, launching)
         for cls in vars(module).values()
         if isinstance(cls, type) and issubclass(cls, OutliveError)
     }

@@ -1,8 +1,8 @@
 """A coordinator: the home's lock, its epoch, its store, and one thread whose event loop runs the `Supervisor`.
 
-Everything here that is `async` runs in that thread. Opening takes the lock, appends COORDINATOR_STARTED (which fences
-every older coordinator), and recovers: replays the streams of all agents that have not ended and compares each with what
-is there.
+Everything here that is `async` runs in that thread. Opening takes the lock and appends COORDINATOR_STARTED, which
+fences every older coordinator; recovering replays the streams of all agents that have not ended and compares each with
+what is there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from manager import launching
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
 from manager.home import Home, HomeIdentity, HomeLock
 from manager.homelog import HomeLog
-from manager.ledger import Ledger, Origin
+from manager.ledger import Ledger
+from manager.origin import Origin
 from manager.process import procfs
 from manager.status import RecoveryReport
 from manager.supervisor import Supervisor

@@ -12,8 +12,8 @@ from eventstore.errors import OutliveError
 from manager import launching
 from manager.control import NoCoordinator, ask
 from manager.home import Home, HomeBusy
-from manager.manager import Grace, Manager, check_grace
-from manager.spec import AgentSpec
+from manager.manager import Manager
+from manager.spec import AgentSpec, Grace, check_grace
 from manager.status import AgentStatus, RecoveryReport
 
 ASK_SECONDS = 5.0  # a holder between its lock and its socket, or on its way out, is asked again

@@ -1,7 +1,7 @@
 """The home: one directory that holds a log, its agents' files and the lock of its one coordinator.
 
-0700, owned by us, or refused. The lock is flock(2) on `lock`, held for a coordinator's life; what is written in the file
-(who holds it) serves error messages and take-overs only, and is proved before it is acted upon.
+0700, owned by us, or refused. The lock is flock(2) on `lock`, held for a coordinator's life; what is written in the
+file (who holds it) serves error messages and take-overs only, and is proved before it is acted upon.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Home:
             raise
 
     def holder(self) -> dict[str, Any] | None:
-        """What the lock file says of the present holder: pid, start_ticks, …, argv, since; None when it says nothing."""
+        """What the lock file says of the holder: its identity, argv, since; None when it says nothing."""
         try:
             content = json.loads(self._lock.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -172,8 +172,8 @@ class Home:
         state = _process_state(int(holder.get("pid", 0)))
         how = " and is stopped (SIGSTOP)" if state == "T" else ""
         return HomeBusy(
-            f"cannot act as coordinator of {self.path}: process {holder.get('pid')} ({holder.get('argv')}) holds it since "
-            f"{holder.get('since')}{how}; ask it, end it, or take over with --takeover",
+            f"cannot act as coordinator of {self.path}: process {holder.get('pid')} ({holder.get('argv')}) "
+            f"holds it since {holder.get('since')}{how}; ask it, end it, or take over with --takeover",
             holder=holder,
             is_stopped=state == "T",
         )

@@ -56,7 +56,8 @@ def again(previous: Path) -> dict[str, Any]:
     body = read_record(str(previous / "spec.json"))
     if not isinstance(body, dict):
         raise SpecLost(
-            f"cannot start it again: {previous / 'spec.json'} is missing or damaged; start a new agent with `outlive run`"
+            f"cannot start it again: {previous / 'spec.json'} is missing or damaged; "
+            "start a new agent with `outlive run`"
         )
     return body
 
@@ -101,7 +102,7 @@ def _entry_of(user: str) -> pwd.struct_passwd:
 
 
 def our_umask() -> int:
-    """This process's umask, without setting it: another thread may be creating a file just now."""
+    """Our umask, without setting it: another thread may be creating a file just now."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("Umask:"):

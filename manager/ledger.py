@@ -11,26 +11,15 @@ import uuid
 from collections.abc import Callable
 from typing import NamedTuple
 
+from eventstore.appending import Batch
 from eventstore.events import AgentEvent
 from eventstore.lifecycle import evolve
 from eventstore.record import NewEvent
 from eventstore.state import AgentState
 from eventstore.store import EventStore
-from eventstore.appending import Batch
 from manager.commands import Command, Spawn
 from manager.decide import decide
-
-
-class Origin(NamedTuple):
-    """Who is behind an order, and the id that joins all that follows from it."""
-
-    actor: str
-    correlation_id: str
-
-    @classmethod
-    def of(cls, actor: str) -> Origin:
-        """A new order by `actor`."""
-        return cls(actor, str(uuid.uuid4()))
+from manager.origin import Origin
 
 
 class _Staged(NamedTuple):

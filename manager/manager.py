@@ -1,68 +1,38 @@
-"""`Manager`: the door for a coordinator's own Python code. Thread-safe; `manager.aio.AsyncManager` is its asyncio twin."""
+"""`Manager`: the door for a coordinator's own Python code; `manager.aio.AsyncManager` is its asyncio twin."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import getpass
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from eventstore.errors import InvalidRequest, OutliveError, UnknownAgent
+from eventstore.errors import InvalidRequest, UnknownAgent
 from eventstore.record import RecordedEvent
 from eventstore.values import Health
 from manager import commands as do
 from manager import launching
 from manager.control import ControlServer
 from manager.coordinator import Coordinator, Start
+from manager.errors import SpecConflict, StartFailed, TimedOut
 from manager.home import Home, find_home
-from manager.ledger import Origin
-from manager.spec import AgentSpec, check_name
+from manager.origin import Origin, user_name
+from manager.spec import AgentSpec, Grace, check_grace, check_name
 from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
 from manager.view import View
 from manager.view import database_url as default_url
 
 AgentRef = str | AgentStatus
-Grace = tuple[float, float, float]
-
-_T = TypeVar("_T")
-
-
-class StartFailed(OutliveError):
-    """The agent's program could not be executed, or ended inside its start window without success.
-
-    `status` is the ended agent; `errno` says why it could not be executed, where that is the reason.
-    """
-
-    def __init__(self, message: str, *, status: AgentStatus, errno: int | None) -> None:
-        self.status = status
-        self.errno = errno
-        super().__init__(message)
-
-
-class SpecConflict(OutliveError):
-    """`ensure` found an agent of that name that was started with another spec. `holder` is its id."""
-
-    def __init__(self, *, name: str, holder: str) -> None:
-        self.name = name
-        self.holder = holder
-        super().__init__(
-            f"cannot ensure {name!r}: agent {holder} has that name and another spec; choose another name"
-        )
-
-
-class TimedOut(OutliveError):
-    """What was waited for did not happen in time. The wait is over; the agents go on."""
 
 
 class Manager:
-    """The one coordinator of a home. Open it with `Manager.open`; closing it leaves the agents running.
+    """The one coordinator of a home, for any number of threads. Closing it leaves the agents running.
 
-    `agent` arguments are a name, an id, an unambiguous beginning of an id, or the object that `spawn` returned. All
-    methods raise `UnknownAgent` and `AmbiguousAgent` for agents they cannot find, `StoreUnavailable` when the log cannot
-    be read or written, and `EpochFenced` once another coordinator has taken over.
+    Open it with `Manager.open`. `agent` arguments are a name, an id, an unambiguous beginning of an id, or the object
+    that `spawn` returned. All methods raise `UnknownAgent` and `AmbiguousAgent` for agents they cannot find,
+    `StoreUnavailable` when the log cannot be read or written, `EpochFenced` once another coordinator has taken over.
     """
 
     def __init__(self, home: Home, coordinator: Coordinator, view: View, actor: str) -> None:
@@ -223,7 +193,7 @@ class Manager:
     ) -> AgentStatus:
         """Three stages: SIGTERM, SIGTERM to the tree, SIGKILL to the tree, with the waits of `grace` or of its spec.
 
-        The status after its end, or, when the last wait has passed in vain, STOPPING. One that has ended stays as it is.
+        The status after its end, or, when the last wait has passed in vain, STOPPING. What has ended stays as it is.
         """
         return self.stop_many([agent], grace=grace, reason=reason, wait=wait)[0]
 
@@ -291,7 +261,7 @@ class Manager:
         return report
 
     def reap_zombies(self) -> list[AgentStatus]:
-        """Record the end of every agent whose process is over; those agents. Shims reap; this collects what they saw."""
+        """The agents whose end was still to be recorded, and now is. Shims reap; this collects what they saw."""
         before = {status.id for status in self._view.agents(vitals=False)}
         self._do(self._coordinator.recover(announce=False))
         after = {status.id for status in self._view.agents(vitals=False)}
@@ -340,23 +310,6 @@ class Manager:
             raise TimedOut(f"cannot wait longer: {timeout:g} s have passed; the agents go on") from None
         except concurrent.futures.CancelledError as error:
             raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
-
-
-def check_grace(grace: Grace | None) -> Grace | None:
-    """Three waits in seconds, each 0 or more and finite. Raises `InvalidRequest`."""
-    if grace is None:
-        return None
-    if len(grace) != 3 or not all(0 <= seconds <= 31_536_000 for seconds in grace):
-        raise InvalidRequest(f"cannot use {grace!r} as grace: three waits in seconds, 0 to 31,536,000 each")
-    return (float(grace[0]), float(grace[1]), float(grace[2]))
-
-
-def user_name() -> str:
-    """Who we are, for the log: the user's name, or the number where it has none."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"uid {os.getuid()}"
 
 
 def _ref(agent: AgentRef) -> str:

@@ -1,4 +1,4 @@
-"""Look at one attempt: its directory, its shim's lock, its processes. The answer is what `manager.recovery` compares."""
+"""Look at one attempt: its directory, its shim's lock, its processes. `manager.recovery` compares what is seen."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
     token = files.spec.get("token", "") if isinstance(files.spec, dict) else ""
     main, presence, evidence = _find_main(path, process, is_same_boot)
     exit_ = exit_record(files, is_shim_alive=is_shim_alive)
-    if exit_ is not None and exit_.source == "shim record" and not isinstance(files.exit, dict):
-        # Only the first process's end is known (until=tree, shim lost): what it left may still run.
-        if process is not None and is_same_boot and _others_alive(process, token):
-            exit_, presence, evidence = None, "unproved", "descendants of it still run, its shim is lost"
+    is_of_first_only = exit_ is not None and exit_.exit is not None and not isinstance(files.exit, dict)
+    if is_of_first_only and process is not None and is_same_boot and _others_alive(process, token):
+        # until=tree and the shim is lost: what the first process left is not over.
+        exit_, presence, evidence = None, "unproved", "descendants of it still run, its shim is lost"
     observed = Observed(
         observed_at=now,
         is_recovery=is_recovery,
@@ -113,7 +113,7 @@ def failed_exec(files: AttemptFiles) -> FailedExec | None:
 
 
 def exit_record(files: AttemptFiles, *, is_shim_alive: bool) -> ExitRecord | None:
-    """The recorded exit; of a program that outlives its first process (until=tree), that one's, once the shim is gone."""
+    """The recorded exit; with until=tree and a lost shim, that of the first process."""
     body = files.exit
     is_whole = True
     if not isinstance(body, dict) and not is_shim_alive and not isinstance(files.main, dict):

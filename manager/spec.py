@@ -18,7 +18,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[^=\x00]+")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 
-Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
+MOST_SECONDS = 31_536_000  # a year
+Grace = tuple[float, float, float]
+Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
 
 
 class _Value(BaseModel):
@@ -28,9 +30,9 @@ class _Value(BaseModel):
 class RestartPolicy(_Value):
     """When an ended attempt is followed by another.
 
-    The k-th restart in a row waits `backoff_seconds * 2 ** (k - 1)`, at most `backoff_limit_seconds`; an attempt that ran
-    for `reset_after_seconds` starts the count anew. A policy acts while a coordinator holds the home, and what is due
-    when the next one comes is done then. Something that was stopped on purpose is never restarted.
+    The k-th restart in a row waits `backoff_seconds * 2 ** (k - 1)`, at most `backoff_limit_seconds`; an attempt that
+    ran for `reset_after_seconds` starts the count anew. A policy acts while a coordinator holds the home; what is due
+    otherwise is done when the next one comes. Something that was stopped on purpose is never restarted.
     """
 
     mode: Literal["never", "on-failure", "always"] = "never"
@@ -138,7 +140,7 @@ class AgentSpec(_Value):
         )
 
     def digest(self, key: bytes) -> str:
-        """Keyed SHA-256 (hex) over all of the spec, values too: equal specs compare equal, and nothing can be guessed."""
+        """Keyed SHA-256 (hex) over all of the spec: equal specs compare equal, and no value can be guessed."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hmac.new(key, text.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
@@ -152,7 +154,8 @@ def check_name(name: str) -> str:
     """`name` if it may name an agent: a letter or digit, then up to 63 of letters, digits, `.`, `_`, `-`."""
     if not NAME.fullmatch(name):
         raise InvalidRequest(
-            f"cannot use {name!r} as an agent's name: up to 64 letters, digits, '.', '_' or '-', a letter or digit first"
+            f"cannot use {name!r} as an agent's name: it takes up to 64 letters, digits, '.', '_' or '-', "
+            "a letter or digit first; choose another"
         )
     return name
 
@@ -162,3 +165,15 @@ def explain(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "spec"
     return f"cannot use {where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def check_grace(grace: Grace | None) -> Grace | None:
+    """Three waits in seconds, each 0 or more and finite. Raises `InvalidRequest`."""
+    if grace is None:
+        return None
+    waits = tuple(float(seconds) for seconds in grace)
+    if len(waits) != 3 or not all(0 <= seconds <= MOST_SECONDS for seconds in waits):
+        raise InvalidRequest(
+            f"cannot use {grace!r} as grace: it takes three waits in seconds, 0 to 31,536,000 each"
+        )
+    return (waits[0], waits[1], waits[2])

@@ -1,7 +1,8 @@
 """The coordinator's shell: starts, watches and stops attempts. It has no opinions: `decide` and `recovery` have them.
 
-For one thread's running event loop; `manager.manager.Manager` is the door to it. Whatever it learns of an agent, from the
-launcher, a pidfd, a timer or a new look, is sent as a command to `decide`, through `Turn`, which commits before acting.
+For one thread's running event loop; `manager.manager.Manager` is the door to it. Whatever it learns of an agent, from
+the launcher, a pidfd, a timer or a new look, is sent as a command to `decide`, through `Turn`, which commits before
+acting.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from manager import commands as do
 from manager import launching
 from manager.attachment import Attachment
 from manager.launchpad import Launchpad
-from manager.ledger import Ledger, Origin
+from manager.ledger import Ledger
 from manager.observe import look, process_record_of, wait_status
+from manager.origin import Origin
 from manager.process import procfs
 from manager.process.features import features
 from manager.process.signalling import exit_info

@@ -16,7 +16,8 @@ from eventstore.crashpoints import crash_point
 from eventstore.errors import OutliveError, StoreDamaged, StoreUnavailable
 from eventstore.state import AgentState
 from manager.commands import Command
-from manager.ledger import Ledger, Origin
+from manager.ledger import Ledger
+from manager.origin import Origin
 
 STORE_RETRY_SECONDS = 1.0
 
@@ -36,8 +37,8 @@ class _Waiter(NamedTuple):
 class Turn:
     """Commits and effects, in the running event loop. `deposed` is set once this coordinator must not act any more.
 
-    `on_settled(agent_id, state)` is called after each commit for every agent that moved; `on_dropped(agent_id)` for each
-    start that could not be made durable.
+    `on_settled(agent_id, state)` is called after each commit for every agent that moved; `on_dropped(agent_id)` for
+    each start that could not be made durable.
     """
 
     def __init__(

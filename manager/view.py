@@ -69,7 +69,8 @@ class View:
         """The log and the projections. Raises `NoDatabase` where there is none yet."""
         if self._reader is None:
             raise NoDatabase(
-                f"cannot read the log of {self._home}: nothing was recorded there yet; start an agent with `outlive run`"
+                f"cannot read the log of {self._home}: nothing was recorded there yet; "
+                "start an agent with `outlive run`"
             )
         return self._reader
 
@@ -86,7 +87,7 @@ class View:
         labels: Mapping[str, str] | None = None,
         vitals: bool = True,
     ) -> list[AgentStatus]:
-        """Agents in the order of their first start; those that have ended only with `all` or when a state asks for it."""
+        """Agents in the order of their first start; the ended ones only with `all`, or where `states` asks for them."""
         if self._reader is None:
             return []
         rows = queries.agents(

@@ -38,7 +38,7 @@ def run_command(*, name: str | None, follow: bool, no_wait: bool, **options: Any
     The command is executed as it is, without a shell, in this environment and directory. It writes to files, which
     `outlive logs` shows.
     """
-    from manager.manager import StartFailed
+    from manager.errors import StartFailed
     from manager.spec import check_name
 
     session = current()
@@ -62,7 +62,7 @@ def run_command(*, name: str | None, follow: bool, no_wait: bool, **options: Any
 @changing_options
 def restart_command(*, agent: str, reason: str | None, no_wait: bool) -> int:
     """Start AGENT again as a new attempt; where it runs it is stopped first."""
-    from manager.manager import StartFailed
+    from manager.errors import StartFailed
 
     session = current()
     agent_id = session.view().agent(agent, vitals=False).id  # before a home is made for it

@@ -1,0 +1,33 @@
+"""What a coordinator's caller can meet beyond the store's errors (`eventstore.errors`)."""
+
+from __future__ import annotations
+
+from eventstore.errors import OutliveError
+from manager.status import AgentStatus
+
+
+class StartFailed(OutliveError):
+    """The agent's program could not be executed, or ended inside its start window without success.
+
+    `status` is the ended agent; `errno` says why it could not be executed, where that is the reason.
+    """
+
+    def __init__(self, message: str, *, status: AgentStatus, errno: int | None) -> None:
+        self.status = status
+        self.errno = errno
+        super().__init__(message)
+
+
+class SpecConflict(OutliveError):
+    """`ensure` found an agent of that name that was started with another spec. `holder` is its id."""
+
+    def __init__(self, *, name: str, holder: str) -> None:
+        self.name = name
+        self.holder = holder
+        super().__init__(
+            f"cannot ensure {name!r}: agent {holder} has that name and another spec; choose another name"
+        )
+
+
+class TimedOut(OutliveError):
+    """What was waited for did not happen in time. The wait is over; the agents go on."""
