@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, NameInUse, OutliveError
-from eventstore.events import CoordinatorStopped, RecoveryCompleted
+from eventstore.events import CoordinatorStopped
 from eventstore.state import AgentState, Live, Requested, Waiting
 from eventstore.store import EventStore, now_microseconds
 from eventstore.values import RecordedSpec
@@ -236,7 +236,7 @@ class Coordinator:
             duration_seconds=round(time.monotonic() - begun, 6),
         )
         if announce or report.ended or report.lost or report.never_started:
-            self._log.append(_completed(self.ledger.epoch, report))
+            self._log.append_recovery(report)
         return report
 
     # --- details ------------------------------------------------------------------------------------------------
@@ -293,15 +293,3 @@ class Coordinator:
         self._loop.run_until_complete(prepare())
         self._ready.set()
         self._loop.run_forever()
-
-
-def _completed(epoch: int, report: RecoveryReport) -> RecoveryCompleted:
-    return RecoveryCompleted(
-        epoch=epoch,
-        reattached=report.reattached,
-        ended=report.ended,
-        lost=report.lost,
-        never_started=report.never_started,
-        resumed_stops=report.resumed_stops,
-        duration_seconds=report.duration_seconds,
-    )

@@ -12,12 +12,8 @@ from eventstore import events as ev
 from eventstore.errors import InvalidRequest
 from eventstore.lifecycle import evolve
 from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
-from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown
 from manager import commands as do
-from manager.restart import GiveUp, after
-
-MICROSECONDS = 1_000_000
-SIGKILL = 9
+from manager.judge import MICROSECONDS, judge, later, scheduled, what_follows
 
 
 def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.AgentEvent]:
@@ -133,9 +129,9 @@ def _request_stop(state: AgentState, command: do.RequestStop, now: int) -> list[
         grace_seconds=grace,
     )
     if command.forced:
-        first: ev.AgentEvent = ev.SigkillSent(attempt=state.attempt, deadline_at=_later(now, grace[2]))
+        first: ev.AgentEvent = ev.SigkillSent(attempt=state.attempt, deadline_at=later(now, grace[2]))
     else:
-        first = ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=_later(now, grace[0]))
+        first = ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=later(now, grace[0]))
     return [request, first]
 
 
@@ -146,15 +142,11 @@ def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[
     if stop.deadline_at is not None and now < stop.deadline_at:
         return []
     if stop.stage == 0:
-        return [
-            ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=_later(now, stop.grace_seconds[0]))
-        ]
+        return [ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=later(now, stop.grace_seconds[0]))]
     if stop.stage == 1:
-        return [
-            ev.SigtermSent(attempt=state.attempt, stage=2, deadline_at=_later(now, stop.grace_seconds[1]))
-        ]
+        return [ev.SigtermSent(attempt=state.attempt, stage=2, deadline_at=later(now, stop.grace_seconds[1]))]
     if stop.stage == 2:
-        return [ev.SigkillSent(attempt=state.attempt, deadline_at=_later(now, stop.grace_seconds[2]))]
+        return [ev.SigkillSent(attempt=state.attempt, deadline_at=later(now, stop.grace_seconds[2]))]
     if stop.stage == 3:
         return [ev.StopTimedOut(attempt=state.attempt, detail=command.detail)]
     return []
@@ -210,7 +202,7 @@ def _observe_exit(state: AgentState, command: do.ObserveExit, now: int) -> list[
         return []
     verdict = judge(after_all, after_all.phase, command.last_output)
     after_all = evolve(after_all, verdict, now)
-    return [*events, verdict, *_what_follows(after_all, now)]
+    return [*events, verdict, *what_follows(after_all, now)]
 
 
 def _outlived_its_start_window(live: Live, window_seconds: float, ended_at: int | None) -> bool:
@@ -234,84 +226,9 @@ def _reaped(attempt: int, command: do.ObserveExit) -> ev.ZombieReaped:
     )
 
 
-def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) -> ev.AgentEvent:
-    """The outcome of an attempt whose exit is recorded; the rules are the table in `docs/events.md`."""
-    attempt, exit_, stop = state.attempt, ended.exit, ended.stop
-    if exit_ is None:
-        raise InvalidRequest(f"cannot judge attempt {attempt} of {state.name}: its exit is not recorded")
-    if isinstance(exit_, ExitUnknown):
-        return ev.AgentLost(attempt=attempt, reason=exit_.reason)
-    if stop is not None and stop.cause in ("limit", "health"):
-        return _failed(attempt, stop.cause, stop.reason or f"stopped by its {stop.cause} policy", last_output)
-    if stop is not None:
-        by_kill = isinstance(exit_, ExitedBySignal) and exit_.signal == SIGKILL
-        if stop.is_kill_sent and (by_kill or state.spec.until == "tree"):
-            return ev.AgentKilled(attempt=attempt)
-        return ev.AgentCancelled(attempt=attempt)
-    if isinstance(exit_, ExitedWithCode) and exit_.code in state.spec.success_codes:
-        return ev.AgentCompleted(attempt=attempt)
-    how = f"signal {exit_.signal}" if isinstance(exit_, ExitedBySignal) else f"exit code {exit_.code}"
-    if ended.running_at is None:
-        window = state.spec.start_window_seconds
-        return _failed(
-            attempt, "failed start", f"ended with {how} inside its start window of {window:g} s", last_output
-        )
-    return _failed(
-        attempt, "signal" if isinstance(exit_, ExitedBySignal) else "exit", f"ended with {how}", last_output
-    )
-
-
-def _failed(attempt: int, cause: str, message: str, last_output: tuple[str, ...]) -> ev.AgentFailed:
-    return ev.AgentFailed(
-        attempt=attempt,
-        cause=cause,  # type: ignore[arg-type]  # the callers pass literals
-        message=message,
-        phase=None,
-        errno=None,
-        last_output=last_output,
-    )
-
-
-def _what_follows(state: AgentState, now: int) -> list[ev.AgentEvent]:
-    ended = state.phase
-    if not isinstance(ended, Ended) or ended.outcome is None:
-        return []
-    if ended.stop is not None and ended.stop.cause == "restart":
-        return [_scheduled(state, now, 0.0, state.restarts_used, ended.stop.reason or "restart requested")]
-    ran = 0.0 if ended.started_at is None else max(0, ended.ended_at - ended.started_at) / MICROSECONDS
-    if ended.stop is not None and ended.stop.cause in ("user", "shutdown"):
-        return []  # somebody wanted it gone, whatever it took
-    match after(state.spec.restart, ended.outcome, used=state.restarts_used, ran_seconds=ran):
-        case None:
-            return []
-        case GiveUp(used=used):
-            if ended.outcome is State.COMPLETED:
-                return []
-            return [
-                ev.RestartGivenUp(attempt=state.attempt, used=used, reason=f"{used} restarts are used up")
-            ]
-        case step:
-            return [_scheduled(state, now, step.delay_seconds, step.used, f"policy after {ended.outcome}")]
-
-
-def _scheduled(state: AgentState, now: int, delay: float, used: int, reason: str) -> ev.RestartScheduled:
-    return ev.RestartScheduled(
-        attempt=state.attempt,
-        next_attempt=state.attempt + 1,
-        delay_seconds=delay,
-        due_at=_later(now, delay),
-        used=used,
-        reason=reason,
-    )
-
-
 def _restart(state: AgentState, command: do.Restart, now: int) -> list[ev.AgentEvent]:
     if isinstance(state.phase, Waiting):
         return []
     if isinstance(state.phase, Ended) and state.phase.outcome is not None:
-        return [_scheduled(state, now, 0.0, 0, command.reason or "restart requested")]
+        return [scheduled(state, now, 0.0, 0, command.reason or "restart requested")]
     raise InvalidRequest(f"cannot restart {state.name}: it is {state.state}; stop it first")
-
-
-def _later(now: int, seconds: float) -> int:
-    return now + round(seconds * MICROSECONDS)

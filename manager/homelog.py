@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from eventstore.events import CoordinatorEvent, CoordinatorStarted
+from eventstore.events import CoordinatorEvent, CoordinatorStarted, RecoveryCompleted
 from eventstore.record import NewEvent
 from eventstore.store import EventStore, now_microseconds
 from manager.process import procfs
+from manager.status import RecoveryReport
 from manager.version import VERSION
 
 
@@ -39,6 +40,20 @@ class HomeLog:
         """Append one event at once. Raises as `EventStore.append` does."""
         version = self._rows("SELECT max(version) FROM events WHERE stream = ?", (self._stream,))[0][0] or 0
         self._store.append(self._stream, [self._new(event)], expected_version=version, epoch=self.epoch)
+
+    def append_recovery(self, report: RecoveryReport) -> None:
+        """Append what a recovery found."""
+        self.append(
+            RecoveryCompleted(
+                epoch=self.epoch,
+                reattached=report.reattached,
+                ended=report.ended,
+                lost=report.lost,
+                never_started=report.never_started,
+                resumed_stops=report.resumed_stops,
+                duration_seconds=report.duration_seconds,
+            )
+        )
 
     def living_agents(self) -> list[str]:
         """Ids of this home's agents that have not ended."""

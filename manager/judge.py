@@ -1,0 +1,90 @@
+"""What an attempt's end means: its outcome, and whether another attempt follows. Pure, like `manager.decide`."""
+
+from __future__ import annotations
+
+from eventstore import events as ev
+from eventstore.errors import InvalidRequest
+from eventstore.state import AgentState, Ended, State
+from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown
+from manager.restart import GiveUp, after
+
+MICROSECONDS = 1_000_000
+SIGKILL = 9
+
+
+def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) -> ev.AgentEvent:
+    """The outcome of an attempt whose exit is recorded; the rules are the table in `docs/events.md`."""
+    attempt, exit_, stop = state.attempt, ended.exit, ended.stop
+    if exit_ is None:
+        raise InvalidRequest(f"cannot judge attempt {attempt} of {state.name}: its exit is not recorded")
+    if isinstance(exit_, ExitUnknown):
+        return ev.AgentLost(attempt=attempt, reason=exit_.reason)
+    if stop is not None and stop.cause in ("limit", "health"):
+        return _failed(attempt, stop.cause, stop.reason or f"stopped by its {stop.cause} policy", last_output)
+    if stop is not None:
+        by_kill = isinstance(exit_, ExitedBySignal) and exit_.signal == SIGKILL
+        if stop.is_kill_sent and (by_kill or state.spec.until == "tree"):
+            return ev.AgentKilled(attempt=attempt)
+        return ev.AgentCancelled(attempt=attempt)
+    if isinstance(exit_, ExitedWithCode) and exit_.code in state.spec.success_codes:
+        return ev.AgentCompleted(attempt=attempt)
+    how = f"signal {exit_.signal}" if isinstance(exit_, ExitedBySignal) else f"exit code {exit_.code}"
+    if ended.running_at is None:
+        window = state.spec.start_window_seconds
+        return _failed(
+            attempt, "failed start", f"ended with {how} inside its start window of {window:g} s", last_output
+        )
+    return _failed(
+        attempt, "signal" if isinstance(exit_, ExitedBySignal) else "exit", f"ended with {how}", last_output
+    )
+
+
+def _failed(attempt: int, cause: str, message: str, last_output: tuple[str, ...]) -> ev.AgentFailed:
+    return ev.AgentFailed(
+        attempt=attempt,
+        cause=cause,  # type: ignore[arg-type]  # the callers pass literals
+        message=message,
+        phase=None,
+        errno=None,
+        last_output=last_output,
+    )
+
+
+def what_follows(state: AgentState, now: int) -> list[ev.AgentEvent]:
+    """Another attempt or none, after an outcome; the rules are those of `manager.restart`."""
+    ended = state.phase
+    if not isinstance(ended, Ended) or ended.outcome is None:
+        return []
+    if ended.stop is not None and ended.stop.cause == "restart":
+        return [scheduled(state, now, 0.0, state.restarts_used, ended.stop.reason or "restart requested")]
+    ran = 0.0 if ended.started_at is None else max(0, ended.ended_at - ended.started_at) / MICROSECONDS
+    if ended.stop is not None and ended.stop.cause in ("user", "shutdown"):
+        return []  # somebody wanted it gone, whatever it took
+    match after(state.spec.restart, ended.outcome, used=state.restarts_used, ran_seconds=ran):
+        case None:
+            return []
+        case GiveUp(used=used):
+            if ended.outcome is State.COMPLETED:
+                return []
+            return [
+                ev.RestartGivenUp(attempt=state.attempt, used=used, reason=f"{used} restarts are used up")
+            ]
+        case step:
+            return [scheduled(state, now, step.delay_seconds, step.used, f"policy after {ended.outcome}")]
+
+
+def scheduled(state: AgentState, now: int, delay: float, used: int, reason: str) -> ev.RestartScheduled:
+    """Another attempt of the agent, `delay` seconds from `now`."""
+    return ev.RestartScheduled(
+        attempt=state.attempt,
+        next_attempt=state.attempt + 1,
+        delay_seconds=delay,
+        due_at=later(now, delay),
+        used=used,
+        reason=reason,
+    )
+
+
+def later(now: int, seconds: float) -> int:
+    """The instant `seconds` after `now`, in microseconds."""
+    return now + round(seconds * MICROSECONDS)
