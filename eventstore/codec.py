@@ -19,6 +19,7 @@ from eventstore.events import EVENT_TYPES, Event
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+_TEXT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 MAX_DATA_BYTES = 65_536  # one event; longer texts belong in files that an event names
 
 Shape = dict[str, Any]
@@ -55,7 +56,7 @@ def encode(event: Event) -> tuple[str, int, str]:
     adapter = _adapter(name)
     try:
         plain = adapter.dump_python(event, mode="json", warnings=False)
-        text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _TEXT.encode(plain)
         size = len(text.encode())
         adapter.validate_json(text)
     except (ValueError, TypeError) as error:  # pydantic's and Unicode's errors are ValueErrors

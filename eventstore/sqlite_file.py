@@ -18,7 +18,7 @@ from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDam
 
 BUSY_SECONDS = 5.0  # for writers that are not ours and take no lock file; ours queue before SQLite is asked
 
-_RETRY = "nothing was lost, try again when that is mended"
+_RETRY = "try again when that is mended"
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked; end that one (`fuser FILE` names it) and try again",
     sqlite3.SQLITE_LOCKED: "it is locked; try again",

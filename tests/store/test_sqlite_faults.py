@@ -242,6 +242,61 @@ def test_a_full_or_read_only_disk(tmp_path: Path, program: str) -> None:
     assert (done.stdout, done.returncode) == ("ok\n", 0), done.stderr
 
 
+DISK_ERROR = """
+import sys
+from eventstore.errors import StoreUnavailable
+from eventstore.store import EventStore
+from tests.support.histories import new, note
+
+def insist(act):
+    for _ in range(5):
+        try:
+            return act()
+        except StoreUnavailable as error:
+            assert "disk" in str(error) or "opened" in str(error), error
+    raise SystemExit("it did not recover")
+
+store = insist(lambda: EventStore.open(sys.argv[1], home="h", host="x"))
+for version in range(5):
+    event = new(note(str(version)))
+    insist(lambda: store.append("x/1", [event], expected_version=version, epoch=None))
+    assert store.head().position == version + 1
+assert store.verify().is_intact
+print("ok")
+"""
+
+
+@pytest.mark.strace
+@pytest.mark.parametrize("when", [1, 2, 4, 7])
+@pytest.mark.parametrize("call", ["fdatasync,fsync", "pwrite64"])
+def test_a_disk_error_is_survived(database: Database, call: str, when: int) -> None:
+    """One write or sync that fails is an error to the caller; the same append again stores each event once."""
+    database.open().append("x/0", [], expected_version=0, epoch=None)
+    done = subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            os.devnull,
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:error=EIO:when={when}",
+            sys.executable,
+            "-c",
+            DISK_ERROR,
+            database.url,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("ok\n", 0), done.stderr
+
+
 def test_the_lock_file_is_the_documented_one(database: Database) -> None:
     """Any program that takes `events.db.lock` with flock keeps outlive's writers out."""
     backend = SqliteBackend(database.url, wait_seconds=0.1)
