@@ -8,6 +8,7 @@ what is there.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import platform
 import secrets
@@ -35,6 +36,7 @@ from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
 from projections.agents import AgentsProjection, agent_id_of, fold
 
+_OURS = (errno.EMFILE, errno.ENFILE)
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
 
 _T = TypeVar("_T")
@@ -214,9 +216,12 @@ class Coordinator:
                     agent_id, is_recovery=True, unwatched=unwatched, announce=announce
                 )
             except OSError as error:
-                raise OutliveError(
-                    f"cannot look at agent {agent_id}: {error.strerror}; raise the limit of descriptors (ulimit -n)"
-                ) from error
+                what = (
+                    "raise the limit of descriptors (ulimit -n)"
+                    if error.errno in _OURS
+                    else "mend that first"
+                )
+                raise OutliveError(f"cannot look at agent {agent_id}: {error}; {what}") from error
             kind = "pending" if conclusion is None else conclusion.counts_as
             counts[kind] = counts.get(kind, 0) + 1
             stops += isinstance(state.phase, Live) and state.phase.stop is not None and kind == "reattached"

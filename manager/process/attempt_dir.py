@@ -153,6 +153,11 @@ def claim(path: str) -> bool:
         os.mkdir(path, 0o700)
     except FileExistsError:
         return _claim_existing(path)
+    except (
+        FileNotFoundError
+    ):  # the coordinator died between its commit and the making of the agent's directory
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return claim(path)
     return True
 
 
