@@ -13,7 +13,14 @@ from typing import Any, Self, TypeVar
 from manager.process import procfs
 from manager.process.attempt_dir import AttemptFiles, read_attempt
 from manager.process.identity import TOKEN_VARIABLE, prove_token
-from manager.process.launch import Launched, LauncherClient, LauncherGone, LaunchRefused, parse_reports, wait_readable
+from manager.process.launch import (
+    Launched,
+    LauncherClient,
+    LauncherGone,
+    LaunchRefused,
+    parse_reports,
+    wait_readable,
+)
 from manager.process.signalling import send_signal
 
 DEADLINE_SECONDS = 30.0  # generous: the tests share two busy cores
@@ -125,7 +132,9 @@ class Nursery:
     def submit(self, command: list[str], **changes: Any) -> Attempt:
         """Ask for one attempt; its answer is not awaited."""
         number = len(self.attempts) + 1
-        attempt = Attempt(Path(changes.get("attempt_dir", self.home / str(number))), f"{os.getpid()}-{os.urandom(8).hex()}")
+        attempt = Attempt(
+            Path(changes.get("attempt_dir", self.home / str(number))), f"{os.getpid()}-{os.urandom(8).hex()}"
+        )
         self.attempts.append(attempt)
         request: dict[str, Any] = {
             "request": number,
