@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from eventstore.record import RecordedEvent
@@ -33,10 +32,9 @@ COLUMNS = ("NAME", "STATE", "ATTEMPT", "PID", "UP", "MEMORY", "PROCS", "EXIT")
 TOLD = ("importer", "stubborn")  # the agents whose events are shown
 
 _T = TypeVar("_T")
-_ROOT = str(Path(__file__).resolve().parents[2])
-# Our root comes last in the path and -I keeps the current directory out, as for the launcher.
+# The same modules as ours, whatever way they were found, and nothing from the current directory.
 _COORDINATOR = (
-    f"import sys; sys.path.append({_ROOT!r})\nfrom manager.demo.coordinator import main; main(sys.argv[1])"
+    "import sys; sys.path = sys.argv[2:]; from manager.demo.coordinator import main; main(sys.argv[1])"
 )
 
 
@@ -79,7 +77,7 @@ class Play:
     @contextlib.contextmanager
     def _first_coordinator(self) -> Iterator[subprocess.Popen[str]]:
         self._screen.act("A coordinator starts ten agents")
-        command = [sys.executable, "-I", "-c", _COORDINATOR, str(self._stage.folder)]
+        command = [sys.executable, "-I", "-c", _COORDINATOR, str(self._stage.folder), *sys.path]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         ) as process:
