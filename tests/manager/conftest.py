@@ -1,0 +1,16 @@
+"""A home for each test, and nothing left of its agents."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.promises import clean_up
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home that nobody has opened yet; everything that carries its mark is ended afterwards."""
+    path = tmp_path / "home"
+    yield path
+    clean_up(path)

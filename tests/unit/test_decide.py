@@ -1,0 +1,315 @@
+"""What each order and each observation leads to, in every state: given events, when a command, then events."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventstore.errors import InvalidRequest
+from eventstore.events import AgentEvent, RestartScheduled, StopRequested
+from eventstore.lifecycle import evolve
+from eventstore.state import AgentState, State
+from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown, RestartRule
+from manager import commands as do
+from manager.decide import decide
+from tests.support.histories import BOOT, PROCESS, SPEC
+from tests.support.states import KILL, RUNNING, SECOND, STARTED, STATES, T0, after, asked, term
+
+NOW = T0 + 60 * SECOND  # after every deadline in STATES
+
+SPAWN = do.Spawn(name="builder", spec=SPEC, spec_digest="ab" * 32, directory="agents/x/2", boot_id=BOOT)
+EXIT = do.ObserveExit(
+    exit=ExitedWithCode(code=7), ended_at=T0 + SECOND, reaped_by="shim", source="shim record", leftovers=()
+)
+COMMANDS: dict[str, do.Command] = {
+    "spawn": SPAWN,
+    "started": do.ConfirmStarted(process=PROCESS),
+    "failed start": do.ReportFailedStart(phase="exec", errno=2, message="cannot execute x"),
+    "window": do.PassStartWindow(),
+    "stop": do.RequestStop(),
+    "kill": do.RequestStop(forced=True),
+    "advance": do.AdvanceStop(detail="still there: 7"),
+    "signal": do.SendSignal(signal=10),
+    "exit": EXIT,
+    "reattach": do.Reattach(via="shim", evidence="its shim holds the lock", unwatched_seconds=2.0),
+    "lost": do.DeclareLost(reason="nobody knows"),
+    "restart": do.Restart(),
+    "cancel": do.CancelBackoff(),
+}
+REFUSED = "refused"
+LIVE = ("starting", "running", "asked to stop", "stopping 1", "stopping 2", "stopping 3", "stop timed out")
+OVER = ("failed", "failed start", "completed", "lost")
+
+# (command, state) → the types of the events that follow. What is not named here gives none, but for a new agent,
+# of which every command except spawn is refused.
+EXPECTED: dict[tuple[str, str], str] = {
+    ("spawn", "new"): "SPAWNING",
+    ("spawn", "waiting"): "SPAWNING",
+    **{("spawn", state): "SPAWNING" for state in OVER},
+    # never a second process beside a first one
+    **{("spawn", state): REFUSED for state in (*LIVE, "requested", "exited")},
+    ("started", "requested"): "STARTED",
+    ("failed start", "requested"): "FAILED",
+    ("window", "starting"): "RUNNING",
+    ("stop", "requested"): REFUSED,  # whom to signal is not known yet
+    ("stop", "starting"): "STOP_REQUESTED SIGTERM_SENT",
+    ("stop", "running"): "STOP_REQUESTED SIGTERM_SENT",
+    ("stop", "asked to stop"): "STOP_REQUESTED SIGTERM_SENT",
+    ("stop", "waiting"): "CANCELLED",  # the attempt that was to come is what is stopped
+    ("kill", "requested"): REFUSED,
+    **{("kill", state): "STOP_REQUESTED SIGKILL_SENT" for state in LIVE if state != "stopping 3"},
+    ("kill", "waiting"): "CANCELLED",
+    ("advance", "asked to stop"): "SIGTERM_SENT",
+    ("advance", "stopping 1"): "SIGTERM_SENT",
+    ("advance", "stopping 2"): "SIGKILL_SENT",
+    ("advance", "stopping 3"): "STOP_TIMED_OUT",
+    **{("signal", state): REFUSED for state in (*OVER, "requested", "exited", "waiting")},
+    **{("signal", state): "SIGNAL_SENT" for state in LIVE},
+    # it ended 1 s after its start, so it had outlived its window although nobody was there to see it
+    ("exit", "starting"): "RUNNING ZOMBIE_REAPED FAILED",
+    ("exit", "running"): "ZOMBIE_REAPED FAILED",
+    ("exit", "asked to stop"): "ZOMBIE_REAPED CANCELLED",
+    ("exit", "stopping 1"): "ZOMBIE_REAPED CANCELLED",
+    ("exit", "stopping 2"): "ZOMBIE_REAPED CANCELLED",
+    ("exit", "stopping 3"): "ZOMBIE_REAPED CANCELLED",  # it called exit: the SIGKILL was not what ended it
+    ("exit", "stop timed out"): "ZOMBIE_REAPED CANCELLED",
+    ("exit", "exited"): "FAILED",  # judged at last, after a crash in between
+    **{("reattach", state): "REATTACHED" for state in LIVE},
+    ("lost", "requested"): "LOST",
+    **{("restart", state): "RESTART_SCHEDULED" for state in OVER},
+    **{("restart", state): REFUSED for state in (*LIVE, "requested", "exited")},
+    ("cancel", "waiting"): "CANCELLED",
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_every_state(command: str, state: str) -> None:
+    """Each order does one thing or is refused; what says nothing new does nothing; refusals change nothing."""
+    given_state = STATES[state]
+    before = deepcopy(given_state)
+    default = REFUSED if state == "new" else ""
+    expected = EXPECTED.get((command, state), default)
+    if expected == REFUSED:
+        with pytest.raises(InvalidRequest, match=r"^cannot .+: .+"):
+            decide(given_state, COMMANDS[command], NOW)
+    else:
+        events = decide(given_state, COMMANDS[command], NOW)
+        assert " ".join(event.TYPE for event in events) == expected
+        _fold(given_state, events)
+    assert given_state == before
+
+
+@pytest.mark.parametrize("state", [name for name in STATES if name != "new"])
+@pytest.mark.parametrize(
+    "command", [n for n in COMMANDS if n not in ("spawn", "signal", "restart", "reattach")]
+)
+def test_an_observation_made_twice_changes_nothing(command: str, state: str) -> None:
+    """After a crash the same thing is seen again; the second time nothing follows."""
+    given_state = STATES[state]
+    try:
+        once = _fold(given_state, decide(given_state, COMMANDS[command], NOW))
+    except InvalidRequest:
+        return
+    assert once is not None
+    if command == "kill" and state == "stop timed out":
+        return  # a person who asks again for a kill that did not work gets another
+    if (command, once.state) == ("advance", State.STOPPING) and state != "stopping 3":
+        assert decide(once, COMMANDS[command], NOW) == []  # the next stage waits for its own deadline
+        return
+    assert decide(once, COMMANDS[command], NOW) == []
+
+
+# how it ended × who asked → outcome; one row each
+VERDICTS = [
+    ("an exit code 0 that nobody asked for", [STARTED, RUNNING], ExitedWithCode(code=0), "COMPLETED"),
+    ("another code", [STARTED, RUNNING], ExitedWithCode(code=3), "FAILED"),
+    ("code 137 is a code, no signal", [STARTED, RUNNING], ExitedWithCode(code=137), "FAILED"),
+    ("a signal of somebody else", [STARTED, RUNNING], ExitedBySignal(signal=9, core_dumped=False), "FAILED"),
+    (
+        "SIGTERM of ours",
+        [STARTED, RUNNING, asked(), term()],
+        ExitedBySignal(signal=15, core_dumped=False),
+        "CANCELLED",
+    ),
+    ("it left in order", [STARTED, RUNNING, asked(), term()], ExitedWithCode(code=0), "CANCELLED"),
+    ("it left with an error", [STARTED, RUNNING, asked(), term()], ExitedWithCode(code=1), "CANCELLED"),
+    (
+        "SIGKILL of ours",
+        [STARTED, RUNNING, asked(), term(), term(2), KILL],
+        ExitedBySignal(signal=9, core_dumped=False),
+        "KILLED",
+    ),
+    (
+        "a forced kill",
+        [STARTED, RUNNING, asked(forced=True), KILL],
+        ExitedBySignal(signal=9, core_dumped=False),
+        "KILLED",
+    ),
+    (
+        "SIGKILL before ours was sent",
+        [STARTED, RUNNING, asked(), term()],
+        ExitedBySignal(signal=9, core_dumped=False),
+        "CANCELLED",
+    ),
+    (
+        "nobody saw it",
+        [STARTED, RUNNING],
+        ExitUnknown(reason="shim lost", not_before_at=None, not_after_at=None),
+        "LOST",
+    ),
+    (
+        "a limit ended it",
+        [STARTED, RUNNING, asked(cause="limit"), term()],
+        ExitedBySignal(signal=15, core_dumped=False),
+        "FAILED",
+    ),
+    (
+        "its health ended it",
+        [STARTED, RUNNING, asked(cause="health"), term()],
+        ExitedBySignal(signal=15, core_dumped=False),
+        "FAILED",
+    ),
+]
+
+
+@pytest.mark.parametrize(("why", "history", "exit_", "outcome"), VERDICTS, ids=[row[0] for row in VERDICTS])
+def test_the_outcome_of_an_end(why: str, history: list[AgentEvent], exit_: Any, outcome: str) -> None:
+    """COMPLETED, FAILED, CANCELLED, KILLED or LOST: by what was asked for, and what was seen."""
+    events = decide(
+        after(history), do.ObserveExit(exit=exit_, ended_at=NOW, reaped_by="shim", source="shim record"), NOW
+    )
+    assert [event.TYPE for event in events] == ["ZOMBIE_REAPED", outcome], why
+
+
+def test_an_end_inside_the_start_window_is_a_failed_start() -> None:
+    """An agent that fails at once was never up: FAILED as a failed start, with its last words."""
+    early = do.ObserveExit(
+        exit=ExitedWithCode(code=3),
+        ended_at=T0 + 50_000,
+        reaped_by="shim",
+        source="shim record",
+        last_output=("boom",),
+    )
+    _, verdict = decide(STATES["starting"], early, T0 + 60_000)
+    assert (verdict.TYPE, verdict.cause, verdict.last_output) == ("FAILED", "failed start", ("boom",))  # type: ignore[union-attr]
+
+
+def test_a_success_inside_the_start_window_is_a_success() -> None:
+    """`true` may take less than the window."""
+    quick = do.ObserveExit(
+        exit=ExitedWithCode(code=0), ended_at=T0 + 5_000, reaped_by="shim", source="shim record"
+    )
+    assert [e.TYPE for e in decide(STATES["starting"], quick, T0 + 60_000)] == ["ZOMBIE_REAPED", "COMPLETED"]
+
+
+def test_success_codes_are_the_agents_own() -> None:
+    """`--success-codes 0,3` makes 3 a success, and only that."""
+    for code, outcome in ((3, "COMPLETED"), (4, "FAILED")):
+        state = after([STARTED, RUNNING], success_codes=(0, 3))
+        events = decide(
+            state,
+            do.ObserveExit(
+                exit=ExitedWithCode(code=code), ended_at=NOW, reaped_by="shim", source="shim record"
+            ),
+            NOW,
+        )
+        assert outcome == events[-1].TYPE
+
+
+def test_the_three_stages_have_the_three_waits() -> None:
+    """Each stage's deadline is the moment of its signal plus its own wait, recorded with it."""
+    state = STATES["running"]
+    request, first = decide(state, do.RequestStop(grace_seconds=(3.0, 2.0, 1.0)), NOW)
+    assert isinstance(request, StopRequested)
+    state = _fold(state, [request, first])
+    deadlines = [first.deadline_at]  # type: ignore[union-attr]
+    for _ in range(2):
+        (event,) = decide(state, do.AdvanceStop(), deadlines[-1])
+        state = _fold(state, [event])
+        deadlines.append(event.deadline_at)  # type: ignore[union-attr]
+    assert [deadline - NOW for deadline in deadlines] == [3 * SECOND, 5 * SECOND, 6 * SECOND]
+
+
+def test_a_stage_is_not_left_before_its_deadline() -> None:
+    """Whoever asks too early gets nothing: not a moment of the promised grace is lost."""
+    assert decide(STATES["stopping 1"], do.AdvanceStop(), T0 + 10 * SECOND - 1) == []
+    assert decide(STATES["stopping 1"], do.AdvanceStop(), T0 + 10 * SECOND) != []
+
+
+def test_a_kill_overtakes_a_slow_stop_once() -> None:
+    """`kill` during a `stop` sends SIGKILL now; a second `kill` does not start the last wait anew."""
+    state = _fold(STATES["stopping 1"], decide(STATES["stopping 1"], do.RequestStop(forced=True), NOW))
+    assert decide(state, do.RequestStop(forced=True), NOW + SECOND) == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "rule", "follows"),
+    [
+        ("user", RestartRule(mode="always"), False),  # somebody wanted it gone
+        ("shutdown", RestartRule(mode="always"), False),
+        ("restart", RestartRule(mode="never"), True),  # somebody wanted it again
+        ("limit", RestartRule(mode="on-failure"), True),  # a failure like another
+        ("health", RestartRule(mode="on-failure"), True),
+    ],
+)
+def test_what_follows_a_stop(cause: str, rule: RestartRule, follows: bool) -> None:
+    """Something that was stopped on purpose is never restarted by policy."""
+    state = after([STARTED, RUNNING, asked(cause=cause), term(), KILL], rule=rule)
+    end = do.ObserveExit(
+        exit=ExitedBySignal(signal=9, core_dumped=False), ended_at=NOW, reaped_by="shim", source="shim record"
+    )
+    assert isinstance(decide(state, end, NOW)[-1], RestartScheduled) == follows
+
+
+def test_a_spent_budget_is_said() -> None:
+    """Two restarts and no more: then RESTART_GIVEN_UP."""
+    rule = RestartRule(mode="on-failure", max_restarts=2)
+    state: AgentState | None = after([STARTED, RUNNING], rule=rule)
+    assert state is not None
+    again = replace(SPAWN, spec=state.spec)
+    seen = []
+    for attempt in (1, 2, 3):
+        events = decide(state, EXIT, NOW)
+        seen.append(events[-1].TYPE)
+        state = _fold(state, events)
+        if attempt < 3:
+            state = _fold(state, decide(state, again, NOW))
+            state = _fold(state, decide(state, do.ConfirmStarted(process=PROCESS), T0))
+    assert seen == ["RESTART_SCHEDULED", "RESTART_SCHEDULED", "RESTART_GIVEN_UP"]
+    assert state is not None
+    assert state.is_final
+
+
+def test_a_program_that_cannot_be_executed_is_not_tried_again() -> None:
+    """No such file stays no such file: the policy does not apply to failed starts of that kind."""
+    state = after([], rule=RestartRule(mode="always"))
+    assert [e.TYPE for e in decide(state, COMMANDS["failed start"], NOW)] == ["FAILED"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(COMMANDS)), st.integers(0, 30)), max_size=40),
+    st.sampled_from(["never", "on-failure", "always"]),
+)
+def test_no_order_of_events_is_illegal(steps: list[tuple[str, int]], mode: Any) -> None:
+    """Whatever is ordered and observed, in whatever order: what is decided is always in the lifecycle."""
+    rule = RestartRule(mode=mode, max_restarts=2)
+    state: AgentState | None = after([], rule=rule)
+    now = T0
+    for name, seconds in steps:
+        now += seconds * SECOND
+        try:
+            state = _fold(state, decide(state, COMMANDS[name], now), now)
+        except InvalidRequest:
+            continue
+
+
+def _fold(state: AgentState | None, events: list[AgentEvent], at: int = NOW) -> AgentState | None:
+    for event in events:
+        state = evolve(state, event, at)
+    return state
