@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eventstore import chain
 from eventstore.codec import encode
 from eventstore.errors import EpochFenced, EventIdConflict, InvalidRequest, StoreDamaged, VersionConflict
+from eventstore.events import Event
 from eventstore.record import COLUMNS, NewEvent, RecordedEvent
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class _Draft(NamedTuple):
     correlation_id: str
     causation_id: str | None
     data: str
+    event: Event
 
 
 class Order(NamedTuple):
@@ -217,6 +219,7 @@ class Appending:
             previous_hash=previous,
             hash=self._hash,
         )
+        row.event = draft.event  # what decoding `data` would give, and projections ask for it next
         self._versions[draft.stream] = version
         self._by_id[draft.event_id] = row
         self.new.append(row)
@@ -259,4 +262,5 @@ def _draft(stream: str, new: NewEvent) -> _Draft:
         correlation_id=new.correlation_id,
         causation_id=new.causation_id,
         data=data,
+        event=new.event,
     )

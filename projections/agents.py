@@ -6,7 +6,7 @@ The whole state of an agent is stored with its row, so that the next event needs
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STREAM_PREFIX = "agent/"
 _IDS_A_QUERY = 500
+_MOST_RECENT = 20_000
 
 Row = dict[str, Any]
 
@@ -64,6 +65,9 @@ class AgentsProjection:
         self._attempts = attempts
         self._upsert_agents = _upsert(agents)
         self._upsert_attempts = _upsert(attempts)
+        self._recent: dict[
+            str, tuple[int, AgentState]
+        ] = {}  # agent → position of its last event, its state then
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Take in the events of agents' streams.
@@ -93,6 +97,7 @@ class AgentsProjection:
             statements.run_many(self._upsert_agents, _values(self._agents, rows))
             attempts = [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()]
             statements.run_many(self._upsert_attempts, _values(self._attempts, attempts))
+            self._remember(states, last)
 
     def reset(self, connection: Connection) -> None:
         """Empty both tables."""
@@ -101,14 +106,34 @@ class AgentsProjection:
 
     def _states(self, statements: Statements, ids: set[str]) -> dict[str, AgentState | None]:
         found: dict[str, AgentState | None] = {}
-        wanted = list(ids)
-        for start in range(0, len(wanted), _IDS_A_QUERY):
-            part = wanted[start : start + _IDS_A_QUERY]
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT agent_id, state_json FROM {self._agents.name} WHERE agent_id IN ({marks})"  # noqa: S608
-            for agent_id, stored in statements.rows(query, part):
-                found[agent_id] = _state_adapter().validate_json(stored)
+        unknown = []
+        for agent_id, position in self._select(statements, "position", list(ids)):
+            known = self._recent.get(agent_id)
+            if known is not None and known[0] == position:
+                found[agent_id] = known[1]
+            else:
+                unknown.append(agent_id)
+        for agent_id, stored in self._select(statements, "state_json", unknown):
+            found[agent_id] = _state_adapter().validate_json(stored)
         return found
+
+    def _select(self, statements: Statements, column: str, ids: list[str]) -> Iterator[tuple[str, Any]]:
+        for start in range(0, len(ids), _IDS_A_QUERY):
+            part = ids[start : start + _IDS_A_QUERY]
+            marks = ", ".join("?" * len(part))
+            query = f"SELECT agent_id, {column} FROM {self._agents.name} WHERE agent_id IN ({marks})"  # noqa: S608
+            yield from statements.rows(query, part)
+
+    def _remember(self, states: Mapping[str, AgentState | None], last: Mapping[str, RecordedEvent]) -> None:
+        # Trusted only while the row in the database is of the same position, so a rolled back append does no harm.
+        if len(self._recent) > _MOST_RECENT:
+            self._recent.clear()
+        for agent_id, event in last.items():
+            state = states[agent_id]
+            if state is not None and not state.is_final:
+                self._recent[agent_id] = (event.position, state)
+            else:
+                self._recent.pop(agent_id, None)
 
     def _require_free_names(self, statements: Statements, rows: list[Row], were_live: set[str]) -> None:
         # The unique index decides; asking first gives the answer a holder's name, on any database.
