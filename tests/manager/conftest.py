@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from manager import Manager
 from tests.support.promises import clean_up
 
 
@@ -14,3 +15,10 @@ def home(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "home"
     yield path
     clean_up(path)
+
+
+@pytest.fixture
+def manager(home: Path) -> Iterator[Manager]:
+    """The home's coordinator, in this process."""
+    with Manager.open(home, actor="test") as opened:
+        yield opened
