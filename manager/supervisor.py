@@ -132,7 +132,10 @@ class Supervisor:
         attachment.later("window", seconds, lambda: self._pass_start_window(agent_id, attachment))
 
     def _pass_start_window(self, agent_id: str, attachment: Attachment) -> None:
-        if not attachment.has_main_ended():
+        state = self.ledger.states.get(agent_id)
+        # A program that daemonises itself has ended its first process by then; its tree is what runs.
+        is_tree = state is not None and state.spec.until == "tree" and attachment.shim() is not None
+        if is_tree or not attachment.has_main_ended():
             self.turn.apply(agent_id, do.PassStartWindow())
 
     # --- watching -----------------------------------------------------------------------------------------------
