@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from eventstore.errors import OutliveError
+from eventstore.errors import InvalidRequest, OutliveError
 from manager.cli import exit_codes
 from manager.cli.durations import duration_text
 from manager.cli.options import GRACE, SIGNAL, agent_argument, agents_argument
@@ -76,14 +76,22 @@ def kill_command(*, agents: tuple[str, ...], reason: str | None, no_wait: bool) 
 def signal_command(*, agent: str, number: int, reason: str | None) -> int:
     """Send one signal to AGENT's main process; exit 3 when it is not running."""
     session = current()
-    before = session.view().agent(agent)
-    if before.is_final:
+    view = session.view()
+    status = view.agent(agent, vitals=False)
+    if not status.is_final:
+        try:
+            with session.door() as door:
+                status = door.signal(status.id, number, reason=reason)
+        except InvalidRequest:
+            # Its end may not have been recorded until just now.
+            status = view.agent(status.id, vitals=False)
+            if not status.is_final:
+                raise
+    if status.is_final:
         complain(
-            f"cannot signal {before.name}: it is {before.state}; start it again with `outlive restart {before.name}`"
+            f"cannot signal {status.name}: it is {status.state}; start it again with `outlive restart {status.name}`"
         )
         return exit_codes.NOT_RUNNING
-    with session.door() as door:
-        status = door.signal(before.id, number, reason=reason)
     if session.json:
         write_json(status.as_json())
     else:

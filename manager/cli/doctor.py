@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -14,6 +13,7 @@ import click
 from eventstore.errors import NoDatabase, OutliveError, SchemaMismatch
 from manager.cli import exit_codes
 from manager.cli.durations import size_text
+from manager.cli.holder import is_held
 from manager.cli.render import Column, show_table
 from manager.cli.session import Session, current, shared_options, write_json
 
@@ -100,21 +100,10 @@ def _home(home: Home) -> Iterator[Check]:
 
 
 def _holder(home: Home) -> str:
-    try:
-        descriptor = os.open(home.path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return "none has ever held the home"
-    try:
-        # Shared and given back at once: whoever wants the lock in this instant waits longer than that for it.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        holder = home.holder() or {}
-        return (
-            f"process {holder.get('pid')} ({holder.get('argv')}) holds the home since {holder.get('since')}"
-        )
-    finally:
-        os.close(descriptor)
-    return "none holds the home now; commands that change something act as one"
+    if not is_held(home.path):
+        return "none holds the home now; commands that change something act as one"
+    holder = home.holder() or {}
+    return f"process {holder.get('pid')} ({holder.get('argv')}) holds the home since {holder.get('since')}"
 
 
 def _system() -> Iterator[Check]:

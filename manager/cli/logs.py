@@ -27,8 +27,8 @@ SEARCHED_CHARACTERS = 4096  # of each line: the pattern is the user's own, the l
 class _Source:
     status: AgentStatus
     tail: AgentTail
+    ending: Ending
     lines: Lines = field(default_factory=Lines)
-    ending: Ending = field(default_factory=Ending)
     is_over: bool = False
 
 
@@ -60,10 +60,16 @@ def logs_command(
     session = current()
     view = session.view()
     stream: Stream = "stderr" if stderr else "stdout"
-    sources = [_open(view, reference, stream, attempt, lines) for reference in agents]
+    sources = []
+    for status in [view.agent(reference) for reference in agents]:
+        tail = AgentTail(view, stream, attempt=_attempt(status, attempt), is_pinned=attempt is not None)
+        if lines is not None:
+            tail.skip_to_last(status, lines)
+        sources.append(_Source(status=status, tail=tail, ending=Ending(session.home)))
     printer = _Printer(_compile(pattern), is_named=len(sources) > 1, is_raw=raw, is_json=session.json)
     while True:
         for source in sources:
+            source.is_over = source.ending.seen(source.status)
             _advance(source, printer)
         if not follow or all(source.is_over for source in sources):
             break
@@ -97,18 +103,12 @@ class _Printer:
             write(f"{sanitize.one_line(status.name)} | {text}" if self._is_named else text)
 
 
-def _open(view: View, reference: str, stream: Stream, attempt: int | None, lines: int | None) -> _Source:
-    status = view.agent(reference)
-    if attempt is not None and attempt > status.attempt:
+def _attempt(status: AgentStatus, wanted: int | None) -> int:
+    if wanted is not None and wanted > status.attempt:
         raise InvalidRequest(
-            f"cannot show attempt {attempt} of {status.name}: it has had {status.attempt}; leave --attempt out"
+            f"cannot show attempt {wanted} of {status.name}: it has had {status.attempt}; leave --attempt out"
         )
-    tail = AgentTail(view, stream, attempt=attempt or status.attempt, is_pinned=attempt is not None)
-    if lines is not None:
-        tail.skip_to_last(status, lines)
-    source = _Source(status=status, tail=tail)
-    source.is_over = source.ending.seen(status)
-    return source
+    return wanted or status.attempt
 
 
 def _advance(source: _Source, printer: _Printer) -> None:
@@ -120,7 +120,6 @@ def _look_again(view: View, sources: Sequence[_Source]) -> None:
     for source in sources:
         if not source.is_over:
             source.status = view.agent(source.status.id)
-            source.is_over = source.ending.seen(source.status)
 
 
 def _compile(pattern: str | None) -> re.Pattern[str] | None:

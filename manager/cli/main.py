@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -57,11 +57,9 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
+            return super().invoke(ctx)
         except BrokenPipeError:
-            _discard_stdout()
+            _drop_unwritten()
             raise click.exceptions.Exit(exit_codes.BROKEN_PIPE) from None
 
 
@@ -77,7 +75,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's); the exit code. Nothing that goes wrong shows a traceback."""
-    _tolerate_any_locale()
+    _prepare_streams()
     session = Session(database_url=os.environ.get("OUTLIVE_DATABASE_URL") or None)
     try:
         result = cli.main(args=arguments, prog_name="outlive", standalone_mode=False, obj=session)
@@ -99,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(error: Exception, *, verbose: bool) -> int:
+    _drop_unwritten()
     if verbose:
         import traceback
 
@@ -112,18 +111,29 @@ def _report(error: Exception, *, verbose: bool) -> int:
     return exit_codes.of_error(error)
 
 
-def _tolerate_any_locale() -> None:
+def _prepare_streams() -> None:
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Closed by whoever started us: the next file opened, a lock perhaps, would become our stdout.
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
     # An arrow or an agent's ü must not end a command in a Latin-1 locale.
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _discard_stdout() -> None:
-    # The interpreter flushes stdout when it leaves, and would complain about the closed pipe then.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _drop_unwritten() -> None:
+    # The interpreter flushes stdout when it leaves, and would complain about a closed pipe or a full disk then.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def run() -> None:

@@ -80,6 +80,11 @@ def show_started(session: Session, status: AgentStatus, *, is_waited: bool) -> i
         write_json(status.as_json())
     else:
         write(status.id)
+    if is_waited and status.state == "STOPPING":
+        complain(
+            f"cannot start {status.name} again: its process is there even after SIGKILL; see `outlive status`"
+        )
+        return exit_codes.TIMED_OUT
     if is_waited and status.state == "SPAWNING":
         complain(
             f"cannot say that {status.name} runs: it was started and not yet seen; ask `outlive status {status.name}`"
@@ -116,7 +121,7 @@ def follow_output(session: Session, status: AgentStatus) -> int:
         (AgentTail(view, "stdout", attempt=status.attempt), Passage(sys.stdout.fileno())),
         (AgentTail(view, "stderr", attempt=status.attempt), Passage(sys.stderr.fileno())),
     ]
-    ending = Ending()
+    ending = Ending(session.home)
     try:
         while True:
             status = view.agent(status.id)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from manager.cli import sanitize
+from manager.cli.holder import is_held
 
 if TYPE_CHECKING:
     from manager.status import AgentStatus
@@ -64,16 +65,17 @@ class AgentTail:
 
 
 class Ending:
-    """Whether an agent is over: by the log, or because it is gone and nobody is there to record it."""
+    """Whether an agent is over: by the log, or because it is gone and nobody is there to record that."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        self._home = home
         self._gone_since: float | None = None
 
     def seen(self, status: AgentStatus) -> bool:
         """Call it with each new look; whether nothing more will come."""
         if status.is_final:
             return True
-        if status.is_alive or status.state == "BACKOFF":
+        if status.is_alive or (status.state == "BACKOFF" and is_held(self._home)):
             self._gone_since = None
             return False
         if self._gone_since is None:

@@ -229,3 +229,44 @@ def test_success_codes_and_restart_policy(outlive: CommandLine) -> None:
     done = outlive("run", "--follow", "--name", "bad", "--restart", "on-failure:1", "--", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (5, "try 1\ntry 2\n")
     assert "RESTART_GIVEN_UP" in outlive("events", "bad").stdout
+
+
+def test_commands_ask_the_coordinator_that_holds_the_home(outlive: CommandLine) -> None:
+    """While one command waits, others act through it; one that is stopped is named, and ended by `--takeover`."""
+    outlive.run("--name", "a", "--", "sleep", "600")
+    outlive.run("--name", "b", "--", "sleep", "600")
+    waiting = outlive.start("wait", "b")
+    until(
+        lambda: any(
+            f"process {waiting.pid} " in check["detail"] for check in outlive.json("doctor")["checks"]
+        )
+    )
+    assert outlive("stop", "a").returncode == 0
+    assert (
+        outlive("run", "--name", "c", "--env", "A=b", "--", "sh", "-c", "echo $A $PWD; sleep 600").returncode
+        == 0
+    )
+    assert until(lambda: outlive("logs", "c").stdout) == f"b {outlive.directory}\n"
+    assert outlive("run", "--name", "c", "--", "true").returncode == 8
+    assert outlive("run", "--", "no-such-program").returncode == 127
+
+    waiting.send_signal(signal.SIGSTOP)
+    refused = outlive("stop", "b")
+    assert refused.returncode == 7
+    assert f"process {waiting.pid}" in refused.stderr
+    assert "stopped" in refused.stderr
+    assert outlive.json("status", "b")["agents"][0]["state"] == "RUNNING"
+    assert outlive("stop", "b", "--takeover").returncode == 0
+    assert waiting.wait(timeout=60) == -signal.SIGKILL
+    assert outlive("verify").returncode == 0
+
+
+def test_an_end_that_nobody_recorded_yet(outlive: CommandLine) -> None:
+    """An agent that ended without a coordinator is shown as gone; the next command that acts records how it ended."""
+    outlive.run("--name", "x", "--", "sh", "-c", "sleep 1; exit 6")
+    until(lambda: not outlive.json("status", "x")["agents"][0]["is_alive"])
+    assert outlive("status", "x").returncode == 3
+    assert outlive("signal", "x", "-s", "TERM").returncode == 3
+    found = outlive.json("status", "x")["agents"][0]
+    assert (found["state"], found["exit"]["code"]) == ("FAILED", 6)
+    assert outlive("wait", "x").returncode == 6

@@ -132,6 +132,15 @@ def test_logs_follow_over_a_restart_until_the_end(outlive: CommandLine) -> None:
     assert process.stdout.read() == ""
 
 
+def test_logs_follow_ends_without_a_coordinator(outlive: CommandLine) -> None:
+    """Where nobody is there to record an end or to start the next attempt, `logs -f` does not wait for ever."""
+    outlive.run("--name", "x", "--restart", "always", "--", "sh", "-c", "echo one; sleep 1")
+    assert outlive("logs", "-f", "x").stdout == "one\n"
+    assert outlive("recover").returncode == 0
+    assert outlive.json("ps")["agents"][0]["state"] == "BACKOFF"
+    assert outlive("logs", "-f", "x").stdout == "one\n"
+
+
 def test_logs_filters(outlive: CommandLine) -> None:
     """The last lines, stderr, a pattern, and several agents told apart by name."""
     outlive.run("--name", "a", "--", "sh", "-c", "seq 5; echo err >&2")
@@ -188,6 +197,21 @@ def test_nobody_reads_the_output(outlive: CommandLine) -> None:
     outlive.run("--", "true")
     _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (141, "")
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 0), (">/dev/full", 125), ("2>&-", 0)])
+def test_a_stdout_that_cannot_be_written(outlive: CommandLine, redirection: str, code: int) -> None:
+    """A closed or full stdout ends in one line at the most, never in a traceback."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" ps {redirection}', "sh", *PROGRAM],
+        env=outlive.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.count("\n") == (1 if code else 0), done.stderr
 
 
 def test_any_locale(outlive: CommandLine) -> None:

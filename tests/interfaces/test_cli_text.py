@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,24 @@ def test_lines_across_chunks() -> None:
     assert lines.feed("grü".encode()[-1:] + b"n\r\nnext \xff\nrest") == ["grün", "next \\xff"]
     assert lines.finish() == ["rest"]
     assert lines.finish() == []
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """`docs/cli.md` names every command, every option and every exit code."""
+    import click
+
+    from manager.cli.main import COMMANDS, cli
+
+    text = (Path(manager.__path__[0]).parent / "docs" / "cli.md").read_text()
+    missing = [f"command {name}" for name in COMMANDS if f"`{name}" not in text]
+    with click.Context(cli) as context:
+        for name in COMMANDS:
+            command = cli.get_command(context, name)
+            assert command is not None
+            flags = [flag for option in command.params for flag in option.opts if flag.startswith("--")]
+            missing += [f"{name} {flag}" for flag in flags if flag not in text]
+    codes = {value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
+    missing += [
+        f"exit code {code}" for code in codes if not re.search(rf"^\|.*\b{code}\b.*\|", text, re.MULTILINE)
+    ]
+    assert missing == []
