@@ -65,7 +65,11 @@ class AttemptFiles(NamedTuple):
 
 def encode(body: dict[str, Any]) -> bytes:
     """The one line that stands for `body`. Raises ValueError for NaN and infinities."""
-    content = _canonical(body)
+    return encode_canonical(canonical(body))
+
+
+def encode_canonical(content: bytes) -> bytes:
+    """The line for a body that `canonical` has encoded."""
     return b'{"body":%b,"crc32":"%08x"}\n' % (content, crc32(content))
 
 
@@ -205,5 +209,6 @@ def _unreadable(path: str, error: OSError) -> Damaged:
     return Damaged(path, f"cannot be read: {error.strerror}")
 
 
-def _canonical(body: dict[str, Any]) -> bytes:
+def canonical(body: dict[str, Any]) -> bytes:
+    """`body` in the one encoding that records have: sorted keys, no spaces, ASCII. Raises ValueError for NaN."""
     return "".join(_ENCODE(body, 0)).encode("ascii")

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from eventstore.crashpoints import crash_point
 from manager.process import cgroup
 from manager.process.features import features
+from manager.process.frames import read_content
 from manager.process.identity import TOKEN_VARIABLE
 
 _OURS_ALONE = ("OUTLIVE_CRASH", "OUTLIVE_DISABLE")
@@ -50,7 +51,7 @@ class Defaults(NamedTuple):
         return cls(os.umask(0o077), (soft, hard))
 
 
-def become_agent(request: dict[str, Any], gate: int, report: int, defaults: Defaults) -> NoReturn:
+def become_agent(whole_request: bytes, gate: int, report: int, defaults: Defaults) -> NoReturn:
     """Turn this freshly forked process into the agent once the gate opens; exit unexecuted if it never does.
 
     The caller has closed its own ends of the two pipes: its death must close the gate.
@@ -63,6 +64,7 @@ def become_agent(request: dict[str, Any], gate: int, report: int, defaults: Defa
         if opened not in (GATE_OPEN, GATE_OPEN_WITH_GROUP):
             os._exit(0)
         crash_point("child.after_gate")
+        request = read_content(whole_request)
         if opened == GATE_OPEN_WITH_GROUP:
             group = features().cgroup
             if group is not None:

@@ -1,9 +1,16 @@
-"""Frames between a coordinator and its launcher: a 4-byte big-endian length, then UTF-8 JSON."""
+"""Frames between a coordinator and its launcher: a 4-byte big-endian length, then JSON in ASCII.
+
+A request's frame is two lines: what its shim needs, then all of it. So a shim reads a few fields, keeps the rest as the
+bytes that they are (they become ``spec.json``), and the environment is first looked at by the agent's own process.
+"""
 
 import json
 from collections.abc import Callable
 from typing import Any
 
+from manager.process.attempt_dir import canonical
+
+HEADER = ("attempt_dir", "token", "until", "cgroup")
 _SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 MAX_FRAME_BYTES = (
     4 * 1024 * 1024
@@ -12,13 +19,30 @@ MAX_FRAME_BYTES = (
 
 def encode_frame(message: dict[str, Any]) -> bytes:
     """The bytes of one frame. Raises ValueError when it would be larger than `MAX_FRAME_BYTES`."""
-    content = json.dumps(message, separators=(",", ":")).encode("ascii")
+    return _frame(json.dumps(message, separators=(",", ":")).encode("ascii"))
+
+
+def _frame(content: bytes) -> bytes:
     if len(content) > MAX_FRAME_BYTES:
         raise ValueError(
             f"cannot send the request: {len(content)} bytes are more than {MAX_FRAME_BYTES}; "
             "shorten the command or the environment"
         )
     return len(content).to_bytes(4, "big") + content
+
+
+def encode_request(request: dict[str, Any]) -> bytes:
+    """The frame of a launch request. Raises ValueError when it is too large, or holds what JSON does not have."""
+    header = {name: request.get(name) for name in HEADER}
+    header["uid"] = (request.get("user") or {}).get("uid")
+    lines = b"\n".join((json.dumps(header, separators=(",", ":")).encode("ascii"), canonical(request)))
+    return _frame(lines)
+
+
+def split_request(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a request, and the canonical JSON of all of it."""
+    header, _, whole = content.partition(b"\n")
+    return read_content(header), whole
 
 
 def read_content(content: bytes) -> dict[str, Any]:

@@ -60,10 +60,10 @@ def identify(pid: int) -> Identity | None:
     try:
         if pidfd is None and features().pidfd:
             return None
-        stat = procfs.read_stat(pid)
-        if stat is None:
+        ticks = procfs.start_ticks(pid)
+        if ticks is None:
             return None
-        return Identity(pid, stat.start_ticks, procfs.boot_id(), procfs.pid_namespace(), _inode(pidfd))
+        return Identity(pid, ticks, procfs.boot_id(), procfs.pid_namespace(), _inode(pidfd))
     finally:
         if pidfd is not None:
             os.close(pidfd)

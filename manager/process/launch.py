@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from manager.process import attempt_dir
-from manager.process.frames import encode_frame, take_frame
+from manager.process.frames import encode_request, take_frame
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 # The first process leaves at once: what stays is nobody's child here, so the user's own os.wait() never sees it.
@@ -111,11 +111,11 @@ class LauncherClient:
 
         Keys: request (int, comes back in the answer), attempt_dir (absolute; its parent exists), command, cwd (or
         None), env (all of it), umask (or None), user ({uid, gid, groups} or None), until ("main" or "tree"), nofile
-        ([soft, hard] or None), rlimits ({name: [soft, hard]}), token, cgroup (bool), spec (a JSON object, the body of
-        ``spec.json``; without one it is the request itself, environment included, for a start of the same again).
+        ([soft, hard] or None), rlimits ({name: [soft, hard]}), token, cgroup (bool). All of it, environment included,
+        becomes the body of ``spec.json``, for a start of the same again.
         Raises ValueError for more than 4 MiB, LauncherGone when the launcher has left.
         """
-        frame = encode_frame(request)
+        frame = encode_request(request)
         self._connected()
         self._asked.append(request["request"])
         self._unsent += frame

@@ -29,7 +29,7 @@ from eventstore.crashpoints import crash_point
 from manager.process import attempt_dir, identity, procfs, shim, syscalls
 from manager.process.child import IGNORED_SIGNALS, Defaults
 from manager.process.features import features
-from manager.process.frames import encode_frame, read_content, take_content
+from manager.process.frames import encode_request, split_request, take_content
 
 IDLE_SECONDS = 60.0  # a new launcher costs 50 ms, an idle one 10 MB
 _REHEARSALS = 24
@@ -146,7 +146,7 @@ class Launcher:
             for descriptor in (self._connection.detach(), self._wake, self._wake_writer, reader):
                 os.close(descriptor)
             crashpoints.count_from(self._forked)
-            status = shim.run(read_content(request), writer, self._defaults)
+            status = shim.run(request, writer, self._defaults)
         finally:
             os._exit(status)
 
@@ -217,10 +217,10 @@ def _rehearse() -> None:
         "rlimits": {},
     }
     for _ in range(_REHEARSALS):
-        buffer = bytearray(encode_frame(request))
+        buffer = bytearray(encode_request(request))
         content = take_content(buffer)
         _Answer(content or b"", [])
-        read_content(content or b"{}")
+        split_request(content or b"{}\n{}")
         ourselves = identity.identify(os.getpid())
         line = attempt_dir.encode(ourselves._asdict() if ourselves is not None else {})
         attempt_dir.decode(line)

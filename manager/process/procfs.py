@@ -80,6 +80,21 @@ def read_stat(pid: int) -> ProcessStat | None:
     )
 
 
+def start_ticks(pid: int) -> int | None:
+    """When process `pid` was started, in clock ticks since boot, None when there is none; cheaper than `read_stat`."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    try:
+        content = os.read(descriptor, 4096)
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
+    return int(content[content.rindex(b")") + 2 :].split(None, 20)[19])
+
+
 def boot_id() -> str:
     """The kernel's random id of this boot; read once, as it lasts longer than we do."""
     if "boot_id" not in _read_once:

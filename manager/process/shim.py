@@ -26,6 +26,7 @@ from manager.process import attempt_dir, cgroup, procfs, syscalls
 from manager.process.child import GATE_OPEN, GATE_OPEN_WITH_GROUP, Defaults, become_agent
 from manager.process.exit_status import ExitStatus, exit_body
 from manager.process.features import features
+from manager.process.frames import split_request
 from manager.process.identity import identify
 from manager.process.sweep import sweep
 
@@ -33,8 +34,8 @@ _RETRY_SECONDS = 1.0
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def run(request: dict[str, Any], report: int, defaults: Defaults) -> int:
-    """Start and accompany the agent of `request` to its end; returns this process's exit status.
+def run(request: bytes, report: int, defaults: Defaults) -> int:
+    """Start and accompany the agent of `request` (a frame's content) to its end; returns this process's exit status.
 
     `report` is the writing end of a non-blocking pipe; it gets the records' lines, then EOF after the exec report.
     """
@@ -65,13 +66,14 @@ class _Shim:
         "_request",
         "_started_ns",
         "_until_tree",
+        "_whole_request",
     )
 
-    def __init__(self, request: dict[str, Any], report: int, defaults: Defaults) -> None:
-        self._request = request
+    def __init__(self, request: bytes, report: int, defaults: Defaults) -> None:
+        self._request, self._whole_request = split_request(request)
         self._report = report
         self._defaults = defaults
-        self._until_tree = request.get("until") == "tree"
+        self._until_tree = self._request.get("until") == "tree"
         self._phase = "mkdir"
         self._directory = -1
         self._lock = -1
@@ -92,7 +94,7 @@ class _Shim:
         if self._main == 0:
             os.close(gate_writer)
             os.close(exec_reader)
-            become_agent(self._request, gate, exec_report, self._defaults)
+            become_agent(self._whole_request, gate, exec_report, self._defaults)
         self._gate, self._exec_reader = gate_writer, exec_reader
         crash_point("shim.after_fork")
         os.close(gate)
@@ -115,7 +117,8 @@ class _Shim:
         self._directory = directory
         crash_point("shim.after_lock")
         self._phase = "spec"
-        self._write("spec.json", self._request.get("spec") or self._request, durable=False)
+        line = attempt_dir.encode_canonical(self._whole_request)
+        attempt_dir.write_record(directory, "spec.json", line, durable=False)
         crash_point("shim.after_spec")
         if features().subreaper:
             syscalls.become_subreaper()
@@ -138,7 +141,7 @@ class _Shim:
             "pidfd_inode": child.pidfd_inode,
             "pgid": self._main,  # it is about to call setsid, or has: both are its PID
             "session": self._main,
-            "uid": (self._request.get("user") or {}).get("uid", os.getuid()),
+            "uid": os.getuid() if self._request["uid"] is None else self._request["uid"],
             "shim_pid": ourselves.pid,
             "shim_start_ticks": ourselves.start_ticks,
             "shim_pidfd_inode": ourselves.pidfd_inode,

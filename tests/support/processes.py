@@ -149,7 +149,6 @@ class Nursery:
             "rlimits": {},
             "token": attempt.token,
             "cgroup": False,
-            "spec": {"name": "test"},
         }
         self.client.submit({**request, **changes})
         return attempt
