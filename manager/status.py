@@ -85,7 +85,7 @@ class AgentStatus:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its main process was seen alive at this look."""
+        """Whether its main process, or the tree that a daemon's has left behind, was seen alive at this look."""
         return self.vitals.is_alive
 
     def as_json(self) -> dict[str, Any]:

@@ -84,17 +84,19 @@ class Turn:
             self._loop.call_soon(self._commit)
         return self._commit_due
 
-    async def until(self, agent_id: str, condition: Condition) -> AgentState:
-        """The agent's state once `condition` holds of it after a commit. Raises why we are deposed."""
+    async def until(self, agent_id: str, condition: Condition) -> None:
+        """Return once `condition` holds of the agent after a commit, or it has ended. Raises why we are deposed."""
         if self.deposed is not None:
             raise self.deposed
         state = self._ledger.states.get(agent_id)
-        if state is not None and agent_id not in self._moved and condition(state):
-            return state
+        if state is None:
+            return  # it ended before we came to look, and was forgotten: nobody would wake us
+        if agent_id not in self._moved and condition(state):
+            return
         waiter = _Waiter(condition, self._loop.create_future())
         self._waiters.setdefault(agent_id, []).append(waiter)
         try:
-            return await waiter.future
+            await waiter.future
         finally:
             waiting = self._waiters[agent_id]
             waiting.remove(waiter)

@@ -131,7 +131,8 @@ def _vitals(target: Target, before: _Reading, now: _Reading) -> Vitals:
         used += max(0.0, later.cpu_seconds - (earlier.cpu_seconds if earlier and is_same else 0.0))
     interval = now.at - before.at
     return Vitals(
-        is_alive=main is not None and main.status != "zombie",
+        # Without a first process there are members only where a daemon goes on without it (until=tree).
+        is_alive=main is None or main.status != "zombie",
         is_zombie=main is not None and main.status == "zombie",
         process_status=None if main is None else main.status,
         cpu_percent=round(100 * used / interval, 1) if interval > 0 else None,
