@@ -16,7 +16,7 @@ from statistics import median
 from typing import Protocol
 
 MEASURED_PACKAGES = ("outlive", "supervisor", "psutil", "sqlalchemy", "pydantic")
-HEADINGS = "{:<14}{:<10}{:>5}{:>10}{:>8}{:>10}{:>8}{:>10}"
+HEADINGS = "{:<15}{:<10}{:>5}{:>10}{:>8}{:>10}{:>8}{:>10}"
 
 
 class Peer(Protocol):

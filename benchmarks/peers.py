@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from benchmarks.harness import compare
+from benchmarks.outlive_peer import OutliveOnTmpfs, OutlivePeer
 from benchmarks.popen_peer import PopenPeer
 from benchmarks.s6_peer import S6Peer
 from benchmarks.supervisor_peer import SupervisorPeer
 
-PEERS = {peer.name: peer for peer in (PopenPeer, S6Peer, SupervisorPeer)}
+PEERS = {peer.name: peer for peer in (OutlivePeer, OutliveOnTmpfs, PopenPeer, S6Peer, SupervisorPeer)}
 
 
 def main() -> None:

@@ -45,6 +45,8 @@ childlogdir={folder}
 [unix_http_server]
 file={folder}/rpc.sock
 chmod=0700
+[supervisorctl]
+serverurl=unix://{folder}/rpc.sock
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [include]
@@ -142,6 +144,11 @@ class SupervisorPeer:
             end([*family, *self._sleepers])
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def status_command(self) -> list[str]:
+        """The command line of `supervisorctl status`."""
+        control = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisorctl"]
+        return [*control, "-c", str(self._place() / "supervisord.conf"), "status"]
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as trial:  # supervisor's own transport leaks one that is refused

@@ -1,0 +1,51 @@
+"""`python -m benchmarks [NAME …]`: run them one after the other, each in a process of its own, into results.md."""
+
+import argparse
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.harness import machine
+
+NAMES = ("spawn", "memory", "recovery", "exits", "sweep", "listing", "appends")
+RESULTS = Path(__file__).with_name("results.md")
+
+
+def main() -> int:
+    """Write the results; 1 if a benchmark failed, which the results then say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES), metavar="NAME")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    parts = [_head()]
+    failed = []
+    for name in arguments.names:
+        sys.stderr.write(f"{name} …\n")
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode:
+            failed.append(name)
+            parts.append(
+                f"## {name}\n\nFailed with status {done.returncode}; run `python -m benchmarks.{name}`.\n"
+            )
+        else:
+            parts.append(done.stdout)
+        arguments.output.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    sys.stderr.write(f"written to {arguments.output}\n")
+    return 1 if failed else 0
+
+
+def _head() -> str:
+    facts = "\n".join(f"* {name}: {value}" for name, value in machine().items())
+    return (
+        "# Results\n\n"
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. Each figure is a median with the least and the most "
+        "in brackets. They belong to this machine and this hour, and other work may have run beside; ratios within a "
+        f"table, whose rows were measured in turn, are what can be compared.\n\n{facts}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
