@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from time import time_ns
 from typing import Literal, NamedTuple
 
 from eventstore.errors import NoDatabase, UnknownAgent
 from eventstore.reader import Reader
 from eventstore.record import rfc3339
-from eventstore.store import now_microseconds
 from manager import vitals
 from manager.process.procfs import boot_id
 from manager.status import NOT_ALIVE, AgentStatus, ExitStatus, HealthCheck, Summary, Vitals
@@ -192,7 +192,7 @@ def _target(row: AgentRow) -> vitals.Target:
 
 
 def _status(row: AgentRow, seen: Vitals, *, is_looked_at: bool) -> AgentStatus:
-    end = row.ended_at or (now_microseconds() if seen.processes else None)
+    end = row.ended_at or (time_ns() // 1000 if seen.processes else None)
     runtime = None if row.started_at is None or end is None else max(0, end - row.started_at) / 1e6
     is_gone = is_looked_at and row.ended_at is None and row.pid is not None and not seen.processes
     return AgentStatus(

@@ -22,7 +22,9 @@ def test_a_program_runs_and_its_exit_code_is_on_disk(nursery: Nursery) -> None:
     assert (attempt.path / "stderr.log").read_text() == "err\n"
     assert exit_["ended_boottime_ns"] > exit_["started_boottime_ns"] > 0
     assert exit_["rusage"]["maxrss_bytes"] > 0
-    assert attempt.files.spec == {"name": "test"}
+    spec = attempt.files.spec
+    assert isinstance(spec, dict)
+    assert (spec["token"], spec["command"][0]) == (attempt.token, "sh")
     assert attempt.files.sweep == {"record": "sweep", "left": [], "left_count": 0, "complete": True}
 
 

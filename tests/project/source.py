@@ -68,7 +68,7 @@ def reached_from(start: Module) -> dict[str, Module]:
         if name in reached or name not in known:
             continue
         reached[name] = known[name]
-        waiting.extend(imported_names(known[name]))
+        waiting.extend(required_names(known[name]))
         waiting.append(name.rpartition(".")[0])
     return reached
 
