@@ -13,7 +13,18 @@ SIGKILL = 9
 
 
 def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) -> ev.AgentEvent:
-    """The outcome of an attempt whose exit is recorded; the rules are the table in `docs/events.md`."""
+    """The outcome of an attempt whose exit is recorded. The first row that fits decides:
+
+    exit unknown                                            LOST
+    stopped by a limit or for its health                    FAILED
+    stopped, ended by our SIGKILL (or its tree was)         KILLED
+    stopped                                                 CANCELLED
+    one of its success codes                                COMPLETED
+    ended inside its start window                           FAILED (failed start)
+    any other end                                           FAILED
+
+    Raises `InvalidRequest` where no exit is recorded.
+    """
     attempt, exit_, stop = state.attempt, ended.exit, ended.stop
     if exit_ is None:
         raise InvalidRequest(f"cannot judge attempt {attempt} of {state.name}: its exit is not recorded")

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table
@@ -261,8 +262,7 @@ def _upsert(table: Table) -> str:
 
 
 def _values(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    names = [column.name for column in table.columns]
-    return [tuple(row[name] for name in names) for row in rows]
+    return list(map(itemgetter(*(column.name for column in table.columns)), rows))
 
 
 def _json(value: Mapping[str, str] | Sequence[str]) -> str:
