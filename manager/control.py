@@ -91,7 +91,11 @@ class ControlServer:
         if not _is_allowed(connection):
             _send(connection, {"error": {"type": "InvalidRequest", "message": "cannot act for another user"}})
             return
-        request = next(_lines(connection), None)
+        try:
+            request = next(_lines(connection), None)
+        except InvalidRequest as error:
+            _send(connection, {"error": describe(error)})
+            return
         if not isinstance(request, dict):
             _send(
                 connection,
@@ -116,7 +120,7 @@ class ControlServer:
             return {"result": carry_out(self._manager, request)}
         except OutliveError as error:
             return {"error": describe(error)}
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             return {"error": {"type": "InvalidRequest", "message": f"cannot understand the request: {error}"}}
 
 
@@ -193,7 +197,7 @@ def _lines(connection: socket.socket) -> Iterator[Any]:
             buffer = rest
             try:
                 yield json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidRequest(f"cannot read the message: {error}") from error
             continue
         piece = connection.recv(65536)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import secrets
@@ -207,6 +208,7 @@ class HomeLock:
         self._descriptor: int | None = descriptor
         self._write(_describe_ourselves())
         _held.add(self)
+        _forget_after_forks()
 
     def release(self) -> None:
         """Let go; the file then names nobody. A second call does nothing."""
@@ -235,8 +237,13 @@ class HomeLock:
 _held: weakref.WeakSet[HomeLock] = weakref.WeakSet()
 
 
-def forget_locks_in_child() -> None:
-    """Close every held lock's copy; called in children made by fork (`os.register_at_fork`)."""
+@functools.cache
+def _forget_after_forks() -> None:
+    # Once, at the first lock: a hook cannot be taken back, and importing this module must do nothing.
+    os.register_at_fork(after_in_child=_forget_locks)
+
+
+def _forget_locks() -> None:
     for lock in list(_held):
         lock.forget()
 
