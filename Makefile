@@ -44,7 +44,7 @@ docs: $(INSTALLED)
 	@$(RUN) -m docs.generate
 
 bench: $(BENCH_INSTALLED)
-	@$(RUN) -m benchmarks.peers
+	@$(RUN) -m benchmarks
 
 wheel: $(INSTALLED)
 	@$(RUN) -m build --no-isolation --outdir dist .
@@ -70,7 +70,7 @@ $(INSTALLED): $(RUN) pyproject.toml requirements.lock
 	@touch $@
 
 $(BENCH_INSTALLED): $(INSTALLED)
-	@$(PIP) install 'supervisor>=4.3,<5'
+	@$(PIP) install 'supervisor>=4.3,<5' 'eventsourcing>=9.5,<10'
 	@touch $@
 
 # A `python3` may be older than it should be, a shim that runs nothing, or lack venv (Debian): try each.

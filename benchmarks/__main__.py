@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: run them one after the other, each in a process of its own, into results.md."""
+"""`python -m benchmarks`: run them one after the other, each in a process of its own, into results.md."""
 
 import argparse
 import subprocess
@@ -15,12 +15,12 @@ RESULTS = Path(__file__).with_name("results.md")
 def main() -> int:
     """Write the results; 1 if a benchmark failed, which the results then say."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES), metavar="NAME")
+    parser.add_argument("--only", action="append", choices=NAMES, help="may be given more than once")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     parts = [_head()]
     failed = []
-    for name in arguments.names:
+    for name in arguments.only or NAMES:
         sys.stderr.write(f"{name} …\n")
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True, check=False

@@ -111,7 +111,7 @@ class OutlivePeer:
     def _all_processes(self) -> list[psutil.Process]:
         """Sleepers, shims, and the launcher, which is the shims' parent."""
         with contextlib.closing(View.open(self.home)) as view:
-            rows = [] if view.is_empty else queries.agents(view.reader)
+            rows = [] if view.is_empty else queries.agents(view.reader, include_final=False)
         shims = [process for row in rows if row.shim_pid and (process := _process(row.shim_pid))]
         sleepers = [process for row in rows if row.pid and (process := _process(row.pid))]
         launchers = {parent for shim in shims[:1] if (parent := shim.parent()) and parent.pid != 1}

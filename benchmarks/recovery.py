@@ -7,11 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from benchmarks.filesystem import description, fresh_folder
 from benchmarks.outlive_peer import SPEC
-from benchmarks.processes import Stuck, end
+from benchmarks.processes import Stuck
 from benchmarks.report import Section, milliseconds, spread
 from manager.manager import Manager
 
@@ -63,8 +61,7 @@ def _open_and_kill(home: Path, count: int) -> tuple[float, int, int]:
 
 def _end_all(home: Path) -> None:
     with Manager.open(home, f"sqlite:///{home}/events.db") as manager:
-        pids = [status.pid for status in manager.kill_all() if status.pid]
-    end(psutil.Process(pid) for pid in pids if psutil.pid_exists(pid))
+        manager.kill_all()
 
 
 def main() -> None:

@@ -7,12 +7,13 @@ import psutil
 import pytest
 
 from benchmarks.harness import Peer, compare, measure
+from benchmarks.outlive_peer import OutlivePeer
 from benchmarks.popen_peer import PopenPeer
 from benchmarks.processes import SLEEPER
 from benchmarks.s6_peer import S6Peer
 from benchmarks.supervisor_peer import SupervisorPeer
 
-PEERS: list[Callable[[], Peer]] = [PopenPeer, S6Peer, SupervisorPeer]
+PEERS: list[Callable[[], Peer]] = [OutlivePeer, PopenPeer, S6Peer, SupervisorPeer]
 
 
 @pytest.fixture(params=PEERS, ids=lambda make: make.name)
