@@ -1,0 +1,188 @@
+"""One coordinator a home: others are refused by name, and one that lost the home can do nothing any more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eventstore.errors import InvalidRequest, OutliveError
+from manager import Manager
+from manager.home import HomeBusy
+from tests.support import story
+from tests.support.agents import program, types
+from tests.support.processes import eventually, runs
+from tests.support.promises import check_promises, living, tell
+
+_ORDERS = f"""
+import sys
+from manager import Manager, AgentSpec
+manager = Manager.open(sys.argv[1], actor="old")
+agent = manager.spawn(AgentSpec(command=("sleep", "1000"), env={{"{story.MARK}": sys.argv[1]}}), "it")
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        print(eval(line), flush=True)
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+@pytest.fixture
+def old(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A coordinator in another process, with one agent, that does what it reads."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ORDERS, str(home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=story.ROOT,
+        env={**os.environ, "PYTHONPATH": str(story.ROOT)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _order(process: subprocess.Popen[str], text: str) -> str:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(text + "\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def test_a_second_one_is_told_who_holds_the_home(home: Path, old: subprocess.Popen[str]) -> None:
+    """`HomeBusy` names the process; nothing is changed; once it is gone the home is free."""
+    with pytest.raises(HomeBusy, match=rf"process {old.pid} ") as caught:
+        Manager.open(home)
+    assert caught.value.holder is not None
+    assert caught.value.holder["pid"] == old.pid
+    old.kill()
+    old.wait()
+    with Manager.open(home) as manager:
+        assert manager.status("it").is_alive
+
+
+def test_a_stopped_holder_is_named_and_can_be_replaced(home: Path, old: subprocess.Popen[str]) -> None:
+    """A holder under SIGSTOP blocks the home: the error says so, and `takeover` ends it and goes on."""
+    os.kill(old.pid, signal.SIGSTOP)
+    with pytest.raises(HomeBusy, match="SIGSTOP") as caught:
+        Manager.open(home)
+    assert caught.value.is_stopped
+    with Manager.open(home, takeover=True) as manager:
+        assert old.wait(timeout=30) == -signal.SIGKILL
+        assert manager.status("it").is_alive
+        assert types(manager, "it").count("SPAWNING") == 1
+
+
+def test_takeover_ends_a_holder_at_work(home: Path, old: subprocess.Popen[str]) -> None:
+    """The agents do not notice."""
+    with Manager.open(home, takeover=True) as manager:
+        assert old.wait(timeout=30) == -signal.SIGKILL
+        assert manager.status("it").is_alive
+
+
+def test_an_old_one_that_lost_its_lock_can_do_nothing(home: Path, old: subprocess.Popen[str]) -> None:
+    """Were the lock ever lost (a copied home, a network file system), the epoch still fences the old coordinator:
+
+    it can neither append nor start nor signal.
+    """
+    os.kill(old.pid, signal.SIGSTOP)
+    (home / "lock").unlink()  # now both can hold a lock of that name
+    with Manager.open(home) as manager:
+        os.kill(old.pid, signal.SIGCONT)
+        pid = manager.status("it").pid
+        assert pid is not None
+        before = [event.type for event in manager.events(agent="it")]
+        for text in (
+            "manager.spawn(AgentSpec(command=('sleep', '1000')), 'other')",
+            "manager.stop('it')",
+            "manager.kill('it')",
+            "manager.signal('it', 15)",
+            "manager.restart('it')",
+        ):
+            assert _order(old, text) == "EpochFenced"
+        assert runs(pid)
+        assert [event.type for event in manager.events(agent="it")] == before
+        assert [status.name for status in manager.statuses(all=True)] == ["it"]
+        assert len(list(living(home))) == 1
+
+
+def test_twenty_at_once(home: Path) -> None:
+    """Many processes open a new home at the same moment: one is in, all others hear so, and the log is whole."""
+    processes = [tell(home, "rest") for _ in range(20)]
+    eventually(home.with_name("home.rests").exists, "one has the home", seconds=60)
+    eventually(
+        lambda: sum(process.poll() is None for process in processes) == 1, "the others gave up", seconds=60
+    )
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+        else:
+            assert b"HomeBusy" in process.communicate()[1]
+    check_promises(home)
+
+
+def test_one_after_the_other(home: Path) -> None:
+    """Closing frees the home at once; each opening is the next epoch."""
+    for epoch in range(1, 6):
+        with Manager.open(home) as manager:
+            started = [event for event in manager.events() if event.type == "COORDINATOR_STARTED"]
+            assert [event.as_json()["data"]["epoch"] for event in started] == list(range(1, epoch + 1))
+
+
+def test_a_fork_in_the_users_program(home: Path) -> None:
+    """A child made by fork neither acts for the home nor keeps it locked after its parent's death."""
+    script = (
+        "import os, sys, time\n"
+        "from manager import Manager\n"
+        "manager = Manager.open(sys.argv[1])\n"
+        "if os.fork() == 0:\n"
+        "    try:\n"
+        "        manager.stop_all()\n"
+        "        manager.recover()\n"
+        "    except Exception as error:\n"
+        "        print(os.getpid(), type(error).__name__, flush=True)\n"
+        "    time.sleep(600)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, str(home)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=story.ROOT,
+        env={**os.environ, "PYTHONPATH": str(story.ROOT)},
+    )
+    assert parent.stdout is not None
+    child, said = parent.stdout.readline().split()
+    try:
+        assert said in ("InvalidRequest", "StoreUnavailable")
+        parent.kill()
+        parent.wait()
+        with Manager.open(home) as manager:
+            assert manager.statuses() == []
+        assert runs(int(child))
+    finally:
+        os.kill(int(child), signal.SIGKILL)
+        parent.kill()
+        parent.communicate()
+
+
+def test_after_close(home: Path) -> None:
+    """A closed manager says so, and does nothing."""
+    manager = Manager.open(home)
+    manager.close()
+    with pytest.raises((InvalidRequest, OutliveError)):
+        manager.spawn(program(home, "true"))
+    time.sleep(0)
+    assert list(living(home)) == []

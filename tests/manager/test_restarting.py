@@ -1,0 +1,128 @@
+"""Another attempt: by hand, or by a policy with its delays and its budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eventstore.errors import NameInUse, UnknownAgent
+from manager import Manager, RestartPolicy, StartFailed
+from tests.support.agents import data, program, shell, types
+from tests.support.processes import eventually, runs
+from tests.support.promises import living
+
+
+def test_restart_of_a_running_agent(manager: Manager, home: Path) -> None:
+    """`restart` stops it and starts its next attempt with the same program, environment and directory."""
+    spec = shell(home, 'echo "$COLOUR $OUTLIVE_ATTEMPT"; sleep 1000', env={"COLOUR": "red"})
+    first = manager.spawn(spec, "it")
+    second = manager.restart("it", reason="new settings")
+    assert (second.id, second.attempt, second.state) == (first.id, 2, "RUNNING")
+    assert second.pid != first.pid
+    assert first.pid is not None
+    assert not runs(first.pid)
+    said = [(home / "agents" / first.id / attempt / "stdout.log").read_text() for attempt in ("1", "2")]
+    assert said == ["red 1\n", "red 2\n"]
+    assert data(manager, "it", "STOP_REQUESTED")[0]["cause"] == "restart"
+
+
+def test_restart_of_an_ended_agent(manager: Manager, home: Path) -> None:
+    """What has ended starts again under its id; its earlier attempt stays on record."""
+    manager.wait(manager.spawn(shell(home, "sleep 0.3; exit 3"), "it"))
+    again = manager.restart("it")
+    assert (again.attempt, again.state) == (2, "RUNNING")
+    assert manager.wait("it").exit is not None
+    assert types(manager, "it").count("ZOMBIE_REAPED") == 2
+    with pytest.raises(UnknownAgent):
+        manager.restart("nobody")
+
+
+def test_restart_of_a_name_that_is_taken(manager: Manager, home: Path) -> None:
+    """An old agent cannot come back while a new one has its name."""
+    old = manager.wait(manager.spawn(program(home, "true"), "job"))
+    manager.spawn(program(home, "sleep", "1000"), "job")
+    with pytest.raises(NameInUse):
+        manager.restart(old.id)
+    assert len(list(living(home))) == 1
+
+
+def test_a_restart_that_fails_says_so(manager: Manager, home: Path, tmp_path: Path) -> None:
+    """The program may be gone by now."""
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\nsleep 0.3\n")
+    tool.chmod(0o755)
+    manager.wait(manager.spawn(program(home, str(tool)), "it"))
+    tool.unlink()
+    with pytest.raises(StartFailed):
+        manager.restart("it")
+    assert manager.status("it").attempt == 2
+
+
+def _policy(**changes: object) -> RestartPolicy:
+    return RestartPolicy.model_validate({"mode": "on-failure", "backoff_seconds": 0.2, **changes})
+
+
+def test_on_failure_until_the_budget_is_spent(manager: Manager, home: Path) -> None:
+    """Two restarts, each after twice the delay before, then RESTART_GIVEN_UP; the log says when and why."""
+    manager.spawn(shell(home, "sleep 0.2; exit 1", restart=_policy(max_restarts=2)), "it")
+    status = manager.wait("it", timeout=60)
+    assert (status.attempt, status.state, status.restarts_used) == (3, "FAILED", 2)
+    assert [d["delay_seconds"] for d in data(manager, "it", "RESTART_SCHEDULED")] == [0.2, 0.4]
+    assert types(manager, "it")[-1] == "RESTART_GIVEN_UP"
+    starts = [event.occurred_at for event in manager.events(agent="it") if event.type == "SPAWNING"]
+    dues = [
+        event.as_json()["data"]["due_at"]
+        for event in manager.events(agent="it")
+        if event.type == "RESTART_SCHEDULED"
+    ]
+    assert all(start >= due for start, due in zip(starts[1:], dues, strict=True))
+
+
+def test_success_ends_an_on_failure_policy(manager: Manager, home: Path, tmp_path: Path) -> None:
+    """Failed once, then succeeded: COMPLETED, and no third attempt."""
+    script = f"sleep 0.2; test -e {tmp_path}/been && exit 0; touch {tmp_path}/been; exit 1"
+    manager.spawn(shell(home, script, restart=_policy()), "it")
+    status = manager.wait("it", timeout=60)
+    assert (status.attempt, status.state) == (2, "COMPLETED")
+
+
+def test_what_was_stopped_stays_stopped(manager: Manager, home: Path) -> None:
+    """Nobody is surprised by an agent that comes back after `stop` or `kill`, during a back-off neither."""
+    manager.spawn(shell(home, "sleep 1000", restart=RestartPolicy.always()), "stopped")
+    assert manager.stop("stopped").state == "CANCELLED"
+    manager.spawn(shell(home, "sleep 1000", restart=RestartPolicy.always()), "killed")
+    assert manager.kill("killed").state == "KILLED"
+    manager.spawn(
+        shell(home, "sleep 0.2; exit 1", restart=_policy(backoff_seconds=600.0, backoff_limit_seconds=600.0)),
+        "waiting",
+    )
+    eventually(lambda: manager.status("waiting").state == "BACKOFF", "the back-off begins")
+    assert manager.stop("waiting").state == "CANCELLED"
+    assert [manager.status(name).attempt for name in ("stopped", "killed", "waiting")] == [1, 1, 1]
+
+
+def test_restart_does_not_wait_for_the_back_off(manager: Manager, home: Path) -> None:
+    """A person who asks for it now gets it now."""
+    spec = shell(
+        home, "sleep 0.3; exit 1", restart=_policy(backoff_seconds=600.0, backoff_limit_seconds=600.0)
+    )
+    manager.spawn(spec, "it")
+    eventually(lambda: manager.status("it").state == "BACKOFF", "the back-off begins")
+    assert manager.restart("it").attempt == 2
+
+
+def test_what_fell_due_while_nobody_was_there(home: Path) -> None:
+    """An attempt that was due, and an end that nobody saw, are dealt with by the next coordinator, once."""
+    spec = shell(home, "sleep 0.4; exit 1", restart=_policy(backoff_seconds=0.5, max_restarts=1))
+    with Manager.open(home) as manager:
+        manager.spawn(spec, "early")
+        eventually(lambda: manager.status("early").state == "BACKOFF", "the back-off begins")
+        late = manager.spawn(spec, "late")
+    assert late.pid is not None
+    eventually(lambda: not runs(late.pid or 0), "it ends while nobody watches")
+    with Manager.open(home) as manager:
+        statuses = manager.wait_many(["early", "late"], timeout=60)
+        assert [(status.attempt, status.state) for status in statuses] == [(2, "FAILED"), (2, "FAILED")]
+        for name in ("early", "late"):
+            assert types(manager, name).count("SPAWNING") == 2
