@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -175,14 +175,14 @@ def agent_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
     return {
         "agent_id": agent_id,
         "name": state.name,
-        "state": state.state.value,
+        "state": str(state.state),
         "is_final": int(state.is_final),
         "attempt": state.attempt,
         "since_at": state.since_at,
         "spawned_at": state.spawned_at,
         "due_at": state.phase.due_at if isinstance(state.phase, Waiting) else None,
-        "labels": _json(dict(state.spec.labels)),
-        "command": _json(state.spec.command),
+        "labels": _json_object(tuple(sorted(state.spec.labels.items()))),
+        "command": _json_list(state.spec.command),
         "cwd": state.spec.cwd,
         "restarts_used": state.restarts_used,
         "state_json": _state_adapter().dump_json(state).decode(),
@@ -195,7 +195,7 @@ def attempt_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
     return {
         "agent_id": agent_id,
         "attempt": state.attempt,
-        "state": state.state.value,
+        "state": str(state.state),
         **_facts(state, last),
     }
 
@@ -217,10 +217,10 @@ def _facts(state: AgentState, last: RecordedEvent) -> Row:
         "running_at": live.running_at if live else None,
         "ended_at": ended.ended_at if ended else None,
         **_exit_columns(ended.exit if ended else None),
-        "outcome": ended.outcome.value if ended and ended.outcome else None,
+        "outcome": str(ended.outcome) if ended and ended.outcome else None,
         "cause": cause,
         "message": message,
-        "health": state.health.value,
+        "health": str(state.health),
         "home": last.home,
         "host": last.host,
         "version": last.version,
@@ -265,8 +265,14 @@ def _values(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     return list(map(itemgetter(*(column.name for column in table.columns)), rows))
 
 
-def _json(value: Mapping[str, str] | Sequence[str]) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+@lru_cache(maxsize=1024)
+def _json_list(texts: tuple[str, ...]) -> str:
+    return json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1024)
+def _json_object(items: tuple[tuple[str, str], ...]) -> str:
+    return json.dumps(dict(items), ensure_ascii=False, separators=(",", ":"))
 
 
 @cache
