@@ -1,7 +1,9 @@
 """`python -m benchmarks.memory`: what an agent costs in memory beside itself: its shim, its share of the rest."""
 
 import argparse
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 
 from benchmarks.outlive_peer import OutlivePeer
 from benchmarks.processes import pss_bytes
@@ -36,7 +38,13 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="*", default=[100, 1000])
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    found = {count: [measure(count) for _ in range(arguments.rounds)] for count in arguments.counts}
+    # A process each: a heap that has grown before would hide the coordinator's growth.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
+        found = {
+            count: [fresh.submit(measure, count).result() for _ in range(arguments.rounds)]
+            for count in arguments.counts
+        }
     parts = list(next(iter(found.values()))[0])
     print(
         Section(
