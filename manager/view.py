@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import time_ns
 from typing import Literal, NamedTuple
@@ -173,11 +174,10 @@ def check(status: AgentStatus) -> HealthCheck:
         is_ok, why = False, status.note or status.state.lower()
     elif status.vitals.is_zombie:
         is_ok, why = False, "its process is a zombie"
+    elif status.state == "BACKOFF":
+        is_ok, why = False, "waiting for its next attempt"
     elif not status.is_alive:
-        is_ok, why = (
-            False,
-            "waiting for its next attempt" if status.state == "BACKOFF" else "its process is not alive",
-        )
+        is_ok, why = False, "its process is not alive"
     elif status.vitals.process_status in ("stopped", "tracing-stop", "disk-sleep"):
         is_ok, why = False, f"its process is in {status.vitals.process_status}"
     health = "healthy" if is_ok else "degraded" if status.is_alive else "unhealthy"
@@ -195,7 +195,7 @@ def _status(row: AgentRow, seen: Vitals, *, is_looked_at: bool) -> AgentStatus:
     end = row.ended_at or (time_ns() // 1000 if seen.processes else None)
     runtime = None if row.started_at is None or end is None else max(0, end - row.started_at) / 1e6
     is_gone = is_looked_at and row.ended_at is None and row.pid is not None and not seen.processes
-    return AgentStatus(
+    status = AgentStatus(
         id=row.agent_id,
         name=row.name,
         state=row.state,
@@ -219,6 +219,8 @@ def _status(row: AgentRow, seen: Vitals, *, is_looked_at: bool) -> AgentStatus:
         restarts_used=row.restarts_used,
         is_final=row.is_final,
     )
+    # What is seen now is newer than the last verdict that somebody recorded.
+    return replace(status, health=check(status).health) if seen.processes else status
 
 
 def _exit(row: AgentRow) -> ExitStatus | None:
@@ -240,7 +242,9 @@ def _note(row: AgentRow) -> str:
         parts.append(f"signal {row.exit_signal}")
     elif row.exit_kind == "unknown":
         parts.append(f"exit unknown: {row.exit_reason}")
-    if row.message and row.exit_kind != "unknown":
+    if row.message and row.cause == "failed start":
+        parts = [row.message]  # it says how it ended, too
+    elif row.message and row.cause not in ("exit", "signal", "unknown"):
         parts.append(row.message)
     if row.due_at is not None:
         parts.append(f"next attempt at {rfc3339(row.due_at)}")
