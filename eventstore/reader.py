@@ -14,7 +14,7 @@ from eventstore import chain
 from eventstore.chain import Verdict
 from eventstore.errors import InvalidRequest, SchemaMismatch
 from eventstore.record import COLUMNS, Head, RecordedEvent
-from eventstore.schema import HEAD, VERSION_QUERY, require_head
+from eventstore.revision import HEAD, VERSION_QUERY, require_head
 
 PAGE_ROWS = 500  # at 64 KiB an event, a page is 32 MB at the most
 MAX_STREAMS = 30_000  # SQLite takes 32,766 parameters in a statement

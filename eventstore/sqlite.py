@@ -17,7 +17,7 @@ from typing import NoReturn
 from sqlalchemy import Connection, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from eventstore import schema
+from eventstore import migrating, revision
 from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.reader import Reader, schema_version
 from eventstore.sqlite_file import (
@@ -64,7 +64,7 @@ class SqliteBackend:
                 f"cannot open {self._path}: there is no such file; nothing has been recorded there yet"
             )
         found = self.schema_version()
-        if found != schema.HEAD:
+        if found != revision.HEAD:
             if found is not None:
                 self._refuse_or_upgrade(found, is_upgrade)
             with self._lock:
@@ -184,15 +184,15 @@ class SqliteBackend:
                 found = schema_version_in(connection)
                 if found is not None:
                     self._refuse_or_upgrade(found, is_upgrade)
-                if found != schema.HEAD:
-                    schema.migrate(connection)
+                if found != revision.HEAD:
+                    migrating.migrate(connection)
         except Exception as error:
             self._discard()
             self._fail(error, "create the tables of")
 
     def _refuse_or_upgrade(self, found: str, is_upgrade: bool) -> None:
         try:
-            schema.require_head(found, where=str(self._path))
+            revision.require_head(found, where=str(self._path))
         except SchemaMismatch as error:
             if error.is_newer or not is_upgrade:
                 raise
@@ -224,7 +224,7 @@ class SqliteBackend:
 def schema_version_in(connection: Connection) -> str | None:
     """The revision of the schema, asked in the connection's transaction; None for a database with nothing in it."""
     tables = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").all()
-    rows = connection.exec_driver_sql(schema.VERSION_QUERY).all() if tables else []
+    rows = connection.exec_driver_sql(revision.VERSION_QUERY).all() if tables else []
     return str(rows[0][0]) if rows else None
 
 

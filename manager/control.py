@@ -13,16 +13,13 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eventstore import errors
 from eventstore.errors import InvalidRequest, OutliveError
 from manager.status import AgentStatus, RecoveryReport
-
-if TYPE_CHECKING:
-    from manager.manager import Manager
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 ACCEPT_SECONDS = 2.0  # a coordinator that does not even accept within this time is stopped or stuck
@@ -39,10 +36,10 @@ class NoCoordinator(OutliveError):
 
 
 class ControlServer:
-    """Listens from its construction to `close`, answering with the methods of a `Manager`."""
+    """Listens from its construction to `close`, answering each request with what `carry_out` gives."""
 
-    def __init__(self, path: Path, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(self, path: Path, carry_out: Callable[[dict[str, Any]], Any]) -> None:
+        self._carry_out = carry_out
         self._path = path
         self._connections: set[socket.socket] = set()
         self._starts = 0
@@ -107,17 +104,15 @@ class ControlServer:
             self._starts += is_start
         try:
             _send(connection, {"accepted": True})
-            _send(connection, self._carry_out(request))
+            _send(connection, self._outcome(request))
         finally:
             with self._changed:
                 self._starts -= is_start
                 self._changed.notify_all()
 
-    def _carry_out(self, request: dict[str, Any]) -> dict[str, Any]:
-        from manager.requests import carry_out
-
+    def _outcome(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"result": carry_out(self._manager, request)}
+            return {"result": self._carry_out(request)}
         except OutliveError as error:
             return {"error": describe(error)}
         except (LookupError, TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from manager.coordinator import Coordinator, Start
 from manager.errors import SpecConflict, StartFailed, TimedOut
 from manager.home import Home, find_home
 from manager.origin import Origin, user_name
+from manager.requests import carry_out
 from manager.spec import AgentSpec, Grace, check_grace, check_name
 from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
 from manager.view import View
@@ -67,7 +69,7 @@ class Manager:
         try:
             manager = cls(place, coordinator, View.open(place.path, url), who)
             manager.recovery = coordinator.call(coordinator.recover(announce=announce)).result()
-            manager._control = ControlServer(place.control_socket, manager)
+            manager._control = ControlServer(place.control_socket, partial(carry_out, manager))
             return manager
         except BaseException:
             coordinator.close()

@@ -1,4 +1,4 @@
-"""What alembic runs: the migrations, in the transaction that `eventstore/schema.py` hands over."""
+"""What alembic runs: the migrations, in the transaction that `eventstore/migrating.py` hands over."""
 
 from alembic import context
 

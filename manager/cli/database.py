@@ -19,14 +19,15 @@ def db_command() -> None:
 def current_command() -> int:
     """Print the schema that the database has, and the one this release needs; exit 1 where they differ."""
     from eventstore import schema
+    from eventstore.revision import HEAD
 
     session = current()
     found = schema.current(session.database)
     if session.json:
-        write_json({"schema": "outlive.db/1", "current": found, "needed": schema.HEAD})
+        write_json({"schema": "outlive.db/1", "current": found, "needed": HEAD})
     else:
-        write(f"{found or 'none'}\t(needed: {schema.HEAD})")
-    return exit_codes.DONE if found in (None, schema.HEAD) else exit_codes.FAILED
+        write(f"{found or 'none'}\t(needed: {HEAD})")
+    return exit_codes.DONE if found in (None, HEAD) else exit_codes.FAILED
 
 
 @db_command.command("upgrade")

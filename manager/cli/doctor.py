@@ -143,7 +143,7 @@ def _space(home: Home) -> Check:
 
 
 def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check]:
-    from eventstore.schema import HEAD
+    from eventstore.revision import HEAD
 
     yield Check("schema", "ok", f"{HEAD}, as this release needs it")
     if is_in_home:

@@ -14,7 +14,9 @@ from sqlalchemy import create_engine
 
 from eventstore import schema
 from eventstore.errors import InvalidRequest, NoDatabase, SchemaMismatch
+from eventstore.migrating import migrations_directory
 from eventstore.reader import Reader
+from eventstore.revision import HEAD
 from eventstore.tables import metadata
 from projections import tables as _tables  # adds its tables to the metadata
 from tests.store.conftest import Database
@@ -45,8 +47,8 @@ def test_the_migrations_give_the_tables(database: Database, tmp_path: Path) -> N
 def test_head_is_the_newest_migration() -> None:
     """The constant that spares importing alembic is alembic's own answer."""
     config = Config()
-    config.set_main_option("script_location", str(schema.migrations_directory()))
-    assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
+    config.set_main_option("script_location", str(migrations_directory()))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
 def test_eight_programs_may_start_at_once(database: Database) -> None:
@@ -72,7 +74,7 @@ def test_eight_programs_may_start_at_once(database: Database) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
     assert [process.communicate(timeout=60) for process in started] == [("0\n", "")] * 8
-    assert schema.current(database.url) == schema.HEAD
+    assert schema.current(database.url) == HEAD
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
@@ -140,16 +142,16 @@ def test_another_schema_is_refused_with_what_to_do(
     for attempt in (database.open, lambda: Reader.open(database.url)):
         with pytest.raises(SchemaMismatch, match=advice) as caught:
             attempt()
-        assert (caught.value.found, caught.value.wanted) == (revision, schema.HEAD)
+        assert (caught.value.found, caught.value.wanted) == (revision, HEAD)
         assert caught.value.is_newer is is_newer
 
 
 def test_upgrade_makes_and_keeps(database: Database) -> None:
     """`upgrade` makes a missing database, leaves a current one alone, and refuses a newer one."""
     assert schema.current(database.url) is None
-    assert schema.upgrade(database.url) == schema.HEAD
-    assert schema.upgrade(database.url) == schema.HEAD
-    assert schema.current(database.url) == schema.HEAD
+    assert schema.upgrade(database.url) == HEAD
+    assert schema.upgrade(database.url) == HEAD
+    assert schema.current(database.url) == HEAD
     _set_revision(database, "9999")
     with pytest.raises(SchemaMismatch):
         schema.upgrade(database.url)
@@ -185,7 +187,7 @@ def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
     """A path with blanks, %, ?, # and quotes is that very file."""
     path = tmp_path / "a b%20?c#d'\"é.db"
     url = f"sqlite:///{path}"
-    assert schema.upgrade(url) == schema.HEAD
+    assert schema.upgrade(url) == HEAD
     assert path.exists()
     reader = Reader.open(url)
     assert reader.head().position == 0

@@ -1,0 +1,33 @@
+"""Which schema this release needs, and what to say of another."""
+
+from __future__ import annotations
+
+from eventstore.errors import NoDatabase, SchemaMismatch
+
+HEAD = "0001"  # the newest migration; a test compares it with alembic's own answer
+
+VERSION_QUERY = "SELECT version_num FROM alembic_version"
+
+
+def require_head(found: str | None, *, where: str) -> None:
+    """Return if `found` is the schema of this release.
+
+    Raises `NoDatabase` for None, `SchemaMismatch` for an older schema (to be upgraded) and for a newer or foreign one.
+    """
+    if found == HEAD:
+        return
+    if found is None:
+        raise NoDatabase(f"cannot read {where}: nothing has been recorded there yet; start an agent first")
+    if found.isdigit() and found < HEAD:
+        raise SchemaMismatch(
+            f"cannot use {where}: its schema is {found}, this release needs {HEAD}; run `outlive db upgrade`",
+            found=found,
+            wanted=HEAD,
+            is_newer=False,
+        )
+    raise SchemaMismatch(
+        f"cannot use {where}: its schema is {found}, this release knows {HEAD}; upgrade outlive",
+        found=found,
+        wanted=HEAD,
+        is_newer=True,
+    )
