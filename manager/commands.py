@@ -27,9 +27,10 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmStarted:
-    """The program was executed."""
+    """The program was executed, at `executed_at` by its shim's record; None: when is not known."""
 
     process: ProcessRecord
+    executed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from eventstore.lifecycle import evolve
 from eventstore.record import NewEvent
 from eventstore.state import AgentState
 from eventstore.store import EventStore
-from manager.commands import Command, Spawn
+from manager.commands import Command, ConfirmStarted, Spawn
 from manager.decide import decide
 from manager.origin import Origin
 
@@ -66,6 +66,9 @@ class Ledger:
         state = self.states.get(agent_id)
         now = max(self._clock(), not_before)
         events = decide(state, command, now)
+        if isinstance(command, ConfirmStarted) and state is not None and command.executed_at is not None:
+            # Found by a recovery, the start may be long ago. Clocks that were set do not put it before its intent.
+            now = min(now, max(state.requested_at, command.executed_at))
         correlation, cause = self._last.get(agent_id, ("", ""))
         if isinstance(command, Spawn):
             self._before_start[agent_id] = (state, (correlation, cause))

@@ -60,6 +60,7 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         exit=exit_,
         process=presence,
         evidence="its shim holds the attempt's lock" if is_shim_alive else evidence,
+        executed_at=files.exec.get("confirmed_at") if isinstance(files.exec, dict) else None,
         last_output=last_lines(Path(path)) if exit_ is not None or not is_shim_alive else (),
     )
     shim = _find_shim(process, path) if is_shim_alive and process is not None else None

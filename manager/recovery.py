@@ -76,6 +76,7 @@ class Observed:
     process: Presence
     evidence: str
     last_output: tuple[str, ...] = ()
+    executed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,11 @@ def _judge_again(ended: Ended) -> do.Command:
 
 
 def _requested(believed: AgentState, observed: Observed, unwatched_seconds: float) -> Conclusion:
-    started = () if observed.identity is None else (do.ConfirmStarted(process=observed.identity),)
+    started = (
+        ()
+        if observed.identity is None
+        else (do.ConfirmStarted(process=observed.identity, executed_at=observed.executed_at),)
+    )
     if observed.directory == "claimed":
         if observed.is_same_boot:
             return _never(

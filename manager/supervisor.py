@@ -105,7 +105,8 @@ class Supervisor:
         if record["record"] == "identity":
             attachment.process = process_record_of(record)
         elif record["record"] == "exec" and record["phase"] is None and attachment.process is not None:
-            self.turn.apply(agent_id, do.ConfirmStarted(process=attachment.process))
+            command = do.ConfirmStarted(process=attachment.process, executed_at=record["confirmed_at"])
+            self.turn.apply(agent_id, command)
             attachment.hold_main(attachment.process)
             self._watch(agent_id, attachment)
             self._arm_start_window(agent_id, attachment, state.spec.start_window_seconds)
