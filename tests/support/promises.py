@@ -170,6 +170,8 @@ def _tells_the_truth(home: Path, manager: Manager, status: AgentStatus, *, is_sh
         story.FAMILY: ("KILLED", "signal", None, 9),
     }[status.name]
     assert (status.state, status.exit.kind, status.exit.code, status.exit.signal) == expected, types
+    if status.state == "FAILED":
+        assert status.cause == "exit", status.message  # it had outlived its start window, whoever saw it
     if status.state == "KILLED":
         assert "SIGKILL_SENT" in types
     if status.state == "CANCELLED":
