@@ -35,9 +35,14 @@ class Told:
     pid: int
 
 
+def our_environment() -> dict[str, str]:
+    """Ours, with the modules under test."""
+    return {**os.environ, "PYTHONPATH": str(story.ROOT)}
+
+
 def tell(home: Path, *chapters: str, crash: str = "", **variables: str) -> subprocess.Popen[bytes]:
     """Start a story in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(story.ROOT), **variables}
+    environment = {**our_environment(), **variables}
     if crash:
         environment["OUTLIVE_CRASH"] = f"{crash}:{witness_of(home)}"
     command = [sys.executable, "-m", "tests.support.story", str(home), *chapters]
@@ -83,7 +88,7 @@ def check_promises(home: Path, *, shims_lost: Collection[str] = ()) -> list[Agen
     """
     with Manager.open(home, actor="after the crash") as manager:
         agents = settle(manager)
-        _no_attempt_ran_twice(home, manager)
+        no_attempt_ran_twice(home, manager)
         for status in agents:
             _tells_the_truth(home, manager, status, is_shim_lost=status.name in shims_lost)
         survivors = [status for status in agents if not status.is_final]
@@ -93,11 +98,11 @@ def check_promises(home: Path, *, shims_lost: Collection[str] = ()) -> list[Agen
         assert report is not None
         assert (report.ended, report.lost, report.never_started) == (0, 0, 0), report
         assert _moves(manager) == before, "opening once more found something new"
-        _log_is_whole(manager)
+        log_is_whole(manager)
         for status in survivors:
             assert manager.status(status).pid == status.pid
         manager.kill_all()
-        _log_is_whole(manager)
+        log_is_whole(manager)
         incomplete = _incomplete(manager)
         left = list(living(home))
         assert {agent for _, agent in left} <= incomplete, f"still there after the kill: {left}"
@@ -130,7 +135,8 @@ def clean_up(home: Path) -> None:
     eventually(none_left, "the story's processes end")
 
 
-def _no_attempt_ran_twice(home: Path, manager: Manager) -> None:
+def no_attempt_ran_twice(home: Path, manager: Manager) -> None:
+    """Each attempt ran at most once, and none without its intent in the log."""
     intents = {(e.stream.partition("/")[2], e.attempt) for e in manager.events() if e.type == "SPAWNING"}
     ran = Counter((told.agent_id, told.attempt) for told in ledger(home))
     assert all(times == 1 for times in ran.values()), f"started twice: {ran}"
@@ -191,7 +197,8 @@ def _is_move(event: RecordedEvent) -> bool:
     return event.stream.startswith("agent/") and event.type not in MOVES
 
 
-def _log_is_whole(manager: Manager) -> None:
+def log_is_whole(manager: Manager) -> None:
+    """The hash chain holds, and the rows are what the log says."""
     store = manager._coordinator.store
     verdict = store.verify()
     assert verdict.is_intact, verdict

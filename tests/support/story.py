@@ -20,7 +20,7 @@ MARK = "OUTLIVE_STORY"  # in every agent's environment, so that a test finds all
 WAIT_SECONDS = 60.0
 EXITS, FAMILY, DAEMON, SLEEPER, KEEPER = "exits", "family", "daemon", "sleeper", "keeper"
 NAMES = (EXITS, FAMILY, DAEMON, SLEEPER, KEEPER)  # in the order of their shims
-_SAY = 'echo "$OUTLIVE_AGENT_ID $OUTLIVE_ATTEMPT $$" >> "$LEDGER"; '
+SAY = 'echo "$OUTLIVE_AGENT_ID $OUTLIVE_ATTEMPT $$" >> "$LEDGER"; '
 
 
 def ledger_of(home: Path) -> Path:
@@ -37,7 +37,7 @@ def specs(home: Path) -> dict[str, AgentSpec]:
     environment = {"LEDGER": str(ledger_of(home)), MARK: str(home)}
 
     def shell(text: str, **more: object) -> AgentSpec:
-        content = {"command": ["sh", "-c", _SAY + text], "env": environment, "cwd": "/", **more}
+        content = {"command": ["sh", "-c", SAY + text], "env": environment, "cwd": "/", **more}
         return AgentSpec.model_validate(content)
 
     return {
