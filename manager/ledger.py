@@ -118,8 +118,9 @@ class Ledger:
         self._before_start.clear()
 
     def drop_starts(self) -> list[str]:
-        """Take back every SPAWNING that is not durable: those attempts were not, and will not be, launched."""
-        dropped = []
+        """Take back every SPAWNING that is not durable, and all that was staged of that attempt: it is not launched."""
+        dropped: list[str] = []
+        kept: list[_Staged] = []
         for staged in self._staged:
             agent_id = staged.stream.removeprefix("agent/")
             if staged.event.event.TYPE == "SPAWNING":
@@ -128,5 +129,7 @@ class Ledger:
                 if state is not None:
                     self.believe(agent_id, state, *last)
                 dropped.append(agent_id)
-        self._staged = [s for s in self._staged if s.event.event.TYPE != "SPAWNING"]
+            if agent_id not in dropped:
+                kept.append(staged)
+        self._staged = kept
         return dropped
