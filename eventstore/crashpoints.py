@@ -76,6 +76,11 @@ def crash_point(name: str) -> None:
         _hit(name)
 
 
+def is_armed() -> bool:
+    """Whether the environment asks for a crash."""
+    return bool(_arm(os.environ.get("OUTLIVE_CRASH", "")) if _armed == "" else _armed)
+
+
 def count_from(hits: int) -> None:
     """Count the points of this process as if each had been hit `hits` times before (the k-th shim: k-1)."""
     global _hits_before_this_process

@@ -38,8 +38,12 @@ def create(own: str, name: str) -> str | None:
     """Make the cgroup `name` below our own and return its directory; None when that cannot be done."""
     directory = directory_of(own, name)
     try:
-        os.makedirs(f"{own}/{_PARENT}", exist_ok=True)
         os.mkdir(directory)
+    except FileNotFoundError:
+        try:
+            os.makedirs(directory)
+        except OSError:
+            return None
     except OSError:
         return None
     return directory

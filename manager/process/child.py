@@ -16,8 +16,8 @@ from _signal import signal as set_disposition
 from typing import Any, NamedTuple, NoReturn
 
 from eventstore.crashpoints import crash_point
-from manager.process import cgroup
-from manager.process.features import features
+from manager.process import cgroup, procfs
+from manager.process.features import Features
 from manager.process.frames import read_content
 from manager.process.identity import TOKEN_VARIABLE
 
@@ -33,6 +33,7 @@ IGNORED_SIGNALS = (
 )
 GATE_OPEN = b"g"
 GATE_OPEN_WITH_GROUP = b"c"
+_MAX_MESSAGE = 500  # so that a report in ASCII, 6 bytes a character at most, is one write and one read
 _DEFAULT_PATH = "/bin:/usr/bin"  # execvp(3) where PATH is not set
 
 
@@ -41,6 +42,7 @@ class Defaults(NamedTuple):
 
     umask: int
     nofile: tuple[int, int]
+    place: tuple[bytes, int]  # boot id and pid namespace, which a shim writes down and never changes
 
     @classmethod
     def take(cls) -> "Defaults":
@@ -48,10 +50,13 @@ class Defaults(NamedTuple):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return cls(os.umask(0o077), (soft, hard))
+        place = (procfs.boot_id().encode("ascii"), procfs.pid_namespace())
+        return cls(os.umask(0o077), (soft, hard), place)
 
 
-def become_agent(whole_request: bytes, gate: int, report: int, defaults: Defaults) -> NoReturn:
+def become_agent(
+    whole_request: bytes, gate: int, report: int, defaults: Defaults, features: Features
+) -> NoReturn:
     """Turn this freshly forked process into the agent once the gate opens; exit unexecuted if it never does.
 
     The caller has closed its own ends of the two pipes: its death must close the gate.
@@ -65,10 +70,8 @@ def become_agent(whole_request: bytes, gate: int, report: int, defaults: Default
             os._exit(0)
         crash_point("child.after_gate")
         request = read_content(whole_request)
-        if opened == GATE_OPEN_WITH_GROUP:
-            group = features().cgroup
-            if group is not None:
-                cgroup.enter(cgroup.directory_of(group, request["token"]))
+        if opened == GATE_OPEN_WITH_GROUP and features.cgroup is not None:
+            cgroup.enter(cgroup.directory_of(features.cgroup, request["token"]))
         phase = "log"
         _connect_output(request["attempt_dir"])
         for signum in IGNORED_SIGNALS:
@@ -151,6 +154,6 @@ def _execute(command: list[str], environment: dict[str, str]) -> NoReturn:
 def _report(descriptor: int, phase: str, error: Exception) -> None:
     number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
     message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    content = json.dumps({"phase": phase, "errno": number, "message": message[:1000]}).encode("ascii")
+    content = json.dumps({"phase": phase, "errno": number, "message": message[:_MAX_MESSAGE]}).encode("ascii")
     with contextlib.suppress(OSError):
         os.write(descriptor, content)

@@ -4,6 +4,7 @@ import os
 import time
 from typing import Any, NamedTuple
 
+from manager.process.attempt_dir import encode
 from manager.process.syscalls import Usage
 
 
@@ -38,24 +39,27 @@ class ExitStatus(NamedTuple):
         return cls("unknown", message=reason)
 
 
-def exit_body(
+def exit_line(
     status: ExitStatus,
     *,
-    until_tree: bool,
+    record: str,
+    until: bytes,
     started_boottime_ns: int,
     orphans: int,
     usage: Usage | None,
     oom_kills: int | None = None,
-) -> dict[str, Any]:
-    """The body of an exit record, ended now. `ended_at` is wall-clock microseconds; durations go by boot time."""
-    return {
-        "record": "exit",
-        **status._asdict(),
-        "until": "tree" if until_tree else "main",
-        "ended_at": time.time_ns() // 1000,
-        "started_boottime_ns": started_boottime_ns,
-        "ended_boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        "orphans_reaped": orphans,
-        "rusage": usage._asdict() if usage is not None else None,
-        "oom_kills": oom_kills,
-    }
+) -> bytes:
+    """The line of an exit record, ended now. `ended_at` is wall-clock microseconds; durations go by boot time."""
+    return encode(
+        {
+            "record": record,
+            **status._asdict(),
+            "until": until.decode(),
+            "ended_at": time.time_ns() // 1000,
+            "started_boottime_ns": started_boottime_ns,
+            "ended_boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            "orphans_reaped": orphans,
+            "rusage": usage._asdict() if usage is not None else None,
+            "oom_kills": oom_kills,
+        }
+    )

@@ -26,13 +26,13 @@ from typing import NoReturn
 
 from eventstore import crashpoints
 from eventstore.crashpoints import crash_point
-from manager.process import attempt_dir, identity, procfs, shim, syscalls
+from manager.process import procfs, shim, syscalls
 from manager.process.child import IGNORED_SIGNALS, Defaults
 from manager.process.features import features
-from manager.process.frames import encode_request, split_request, take_content
+from manager.process.frames import take_content
+from manager.process.rehearsal import rehearse
 
-IDLE_SECONDS = 60.0  # a new launcher costs 50 ms, an idle one 10 MB
-_REHEARSALS = 24
+IDLE_SECONDS = 60.0  # a new launcher costs 80 ms, an idle one 10 MB
 _MAX_UNSENT_ANSWERS = 32  # each holds two descriptors; a coordinator that does not read stops us here
 _RECEIVE_BYTES = 256 * 1024
 
@@ -146,7 +146,10 @@ class Launcher:
             for descriptor in (self._connection.detach(), self._wake, self._wake_writer, reader):
                 os.close(descriptor)
             crashpoints.count_from(self._forked)
-            status = shim.run(request, writer, self._defaults)
+            os.setsid()
+            procfs.set_name(b"outlive-shim")
+            shim.run(request, writer, self._defaults, features())
+            status = 0
         finally:
             os._exit(status)
 
@@ -191,39 +194,15 @@ def _answer(pid: int, reader: int) -> _Answer:
 def main(descriptor: int) -> NoReturn:
     """Serve the coordinator at the other end of the socket `descriptor`, then exit."""
     defaults = _settle(descriptor)
-    connection = socket.socket(fileno=descriptor)
     features()
     with contextlib.suppress(OSError):
         syscalls.reset_internal_signals()
-    _rehearse()
+    rehearse(defaults)
     gc.collect()
     gc.disable()
     gc.freeze()
-    Launcher(connection, defaults).serve()
+    Launcher(socket.socket(fileno=descriptor), defaults).serve()
     os._exit(0)
-
-
-def _rehearse() -> None:
-    """Run what every shim will run, until the interpreter has cached and specialised it here, once, for all of them.
-
-    A third fewer pages are then copied in each shim. CPython 3.11 specialises after 8 calls and a few misses.
-    """
-    request = {
-        "attempt_dir": "/",
-        "command": ["x", "y"],
-        "env": {"PATH": "/bin"},
-        "user": None,
-        "token": "x",
-        "rlimits": {},
-    }
-    for _ in range(_REHEARSALS):
-        buffer = bytearray(encode_request(request))
-        content = take_content(buffer)
-        _Answer(content or b"", [])
-        split_request(content or b"{}\n{}")
-        ourselves = identity.identify(os.getpid())
-        line = attempt_dir.encode(ourselves._asdict() if ourselves is not None else {})
-        attempt_dir.decode(line)
 
 
 def _settle(descriptor: int) -> Defaults:

@@ -43,9 +43,9 @@ def libc() -> "ctypes.CDLL":
     return _libc
 
 
-def become_subreaper() -> None:
-    """Make this process the parent of every orphan below it. Raises OSError when the kernel refuses."""
-    if libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+def become_subreaper(wanted: bool = True) -> None:
+    """Make this process the parent of every orphan below it, or no longer. Raises OSError when the kernel refuses."""
+    if libc().prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) != 0:
         raise OSError("cannot become a subreaper: prctl refused; Linux 3.4 or later is needed")
 
 
