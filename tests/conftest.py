@@ -25,8 +25,19 @@ def _missing_for_strace() -> str | None:
 NEEDS = {"postgres": _missing_for_postgres, "root": _missing_for_root, "strace": _missing_for_strace}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the one mark that is left out unless it is asked for."""
+    config.addinivalue_line(
+        "markers", "storm: more of the same, for a night: `pytest -m storm` or STORM=1 runs it"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run; leave out what nobody asked for."""
+    if not os.environ.get("STORM") and "storm" not in config.option.markexpr:
+        storm = [item for item in items if item.get_closest_marker("storm")]
+        config.hook.pytest_deselected(items=storm)
+        items[:] = [item for item in items if item not in storm]
     reasons = {mark: missing() for mark, missing in NEEDS.items()}
     for item in items:
         for mark, reason in reasons.items():

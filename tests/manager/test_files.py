@@ -1,0 +1,45 @@
+"""What lies in an attempt's directory for people and scripts that look at files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from manager import Manager, StartFailed
+from tests.support.agents import program, shell
+from tests.support.processes import eventually
+
+
+def test_status_json_follows_the_agent(manager: Manager, home: Path) -> None:
+    """`status.json` says the state, soon after the log does."""
+    agent = manager.spawn(program(home, "sleep", "1000"), "it")
+    path = home / agent.directory / "status.json"
+
+    def state() -> str:
+        return str(json.loads(path.read_text())["state"]) if path.exists() else ""
+
+    eventually(lambda: state() == "RUNNING", "the file says RUNNING")
+    manager.stop("it")
+    eventually(lambda: state() == "CANCELLED", "the file says CANCELLED")
+
+
+def test_error_log_tells_a_failure(manager: Manager, home: Path) -> None:
+    """`error.log` is there when, and only when, an attempt failed, and says why."""
+    failed = manager.wait(manager.spawn(shell(home, "sleep 0.3; echo no disk >&2; exit 3"), "bad"))
+    path = home / failed.directory / "error.log"
+    eventually(path.exists, "the failure is written")
+    assert "3" in path.read_text()
+    assert "no disk" in path.read_text()
+    good = manager.wait(manager.spawn(program(home, "true"), "good"))
+    eventually((home / good.directory / "status.json").exists, "its status is written")
+    assert not (home / good.directory / "error.log").exists()
+    with pytest.raises(StartFailed) as caught:
+        manager.spawn(program(home, "/nowhere"), "never")
+    eventually((home / caught.value.status.directory / "error.log").exists, "the failed start is written")
+
+
+def test_files_are_private(manager: Manager, home: Path) -> None:
+    """0700 and 0600 for everything in a home, whatever the umask: output may hold secrets."""
+    manager.wait(manager.spawn(shell(home, "umask 0; echo hello; sleep 0.2"), "it"))
+    for path in [home, *home.rglob("*")]:
+        assert path.lstat().st_mode & 0o077 == 0, path
