@@ -19,7 +19,9 @@ from tests.support.promises import check_promises, ledger, tell, witness_of
 # With until=tree alone there is a record of the first process's end apart from the tree's.
 _OF_A_TREE = ("shim.before_main_record", "shim.after_main_record")
 _SHIM_CASES = [
-    pytest.param(point, hit, marks=() if hit != 1 or point.startswith("child.") else pytest.mark.storm)
+    pytest.param(
+        point, hit, marks=() if hit != 1 or "exit" in point or "child" in point else pytest.mark.storm
+    )
     for point in sorted(POINTS)
     if point.startswith(("shim.", "child."))
     for hit in ((1 + story.NAMES.index(story.DAEMON),) if point in _OF_A_TREE else (1, 2))
