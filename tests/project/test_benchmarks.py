@@ -1,6 +1,8 @@
 """A figure can be trusted when every peer is measured by the same rule and leaves nothing behind."""
 
+import contextlib
 import json
+import uuid
 from collections.abc import Callable
 
 import psutil
@@ -14,6 +16,7 @@ from benchmarks.s6_peer import S6Peer
 from benchmarks.supervisor_peer import SupervisorPeer
 
 PEERS: list[Callable[[], Peer]] = [OutlivePeer, PopenPeer, S6Peer, SupervisorPeer]
+MARK = "BENCHMARK_RUN"
 
 
 @pytest.fixture(params=PEERS, ids=lambda make: make.name)
@@ -25,20 +28,38 @@ def make_peer(request: pytest.FixtureRequest) -> Callable[[], Peer]:
     return make
 
 
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What every sleeper of this test inherits: some are not descendants of ours."""
+    unique = uuid.uuid4().hex
+    monkeypatch.setenv(MARK, unique)
+    return unique
+
+
 def _family() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def test_a_peer_runs_and_leaves_nothing(make_peer: Callable[[], Peer]) -> None:
+def _sleepers(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline() == list(SLEEPER) and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def test_a_peer_runs_and_leaves_nothing(make_peer: Callable[[], Peer], mark: str) -> None:
     """Sleepers are started, seen executing, weighed, stopped; afterwards no process of the run is left."""
     before = _family()
     run = measure(make_peer, count=3)
     assert run.start_seconds > 0
     assert run.stop_seconds > 0
+    assert _sleepers(mark) == []
     assert _family() == before
 
 
-def test_a_peer_that_fails_half_way_leaves_nothing(make_peer: Callable[[], Peer]) -> None:
+def test_a_peer_that_fails_half_way_leaves_nothing(make_peer: Callable[[], Peer], mark: str) -> None:
     """After an error with sleepers running, closing the peer ends its manager and every sleeper."""
     before = _family()
     peer = make_peer()
@@ -46,7 +67,7 @@ def test_a_peer_that_fails_half_way_leaves_nothing(make_peer: Callable[[], Peer]
     try:
         peer.open()
         peer.start(3)
-        sleepers = [process for process in _family() if process.cmdline() == list(SLEEPER)]
+        sleepers = _sleepers(mark)
         assert len(sleepers) == 3
     finally:
         peer.close()
