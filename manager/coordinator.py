@@ -37,6 +37,7 @@ from manager.supervisor import Supervisor
 from projections.agents import AgentsProjection, agent_id_of, fold
 
 _OURS = (errno.EMFILE, errno.ENFILE)
+STARTS_A_COMMIT = 100
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
 
 _T = TypeVar("_T")
@@ -117,7 +118,7 @@ class Coordinator:
         """Start agents side by side; their ids, once all are running or ended (`wait`), else once they are recorded.
 
         Raises `NameInUse` and starts none, when a name is used by an agent that has not ended; `StoreUnavailable`
-        when the intent cannot be made durable.
+        when the intents cannot be made durable; of very many, those recorded before that run.
         """
         names = [start.name for start in starts]
         used = {state.name: agent_id for agent_id, state in self.ledger.states.items() if not state.is_final}
@@ -125,7 +126,7 @@ class Coordinator:
             if name in used or names.count(name) > 1:
                 raise NameInUse(name=name, holder=used.get(name, "another of the same call"))
         ids = [secrets.token_hex(8) for _ in starts]
-        for agent_id, start in zip(ids, starts, strict=True):
+        for number, (agent_id, start) in enumerate(zip(ids, starts, strict=True), 1):
             command = do.Spawn(
                 name=start.name,
                 spec=start.spec,
@@ -134,6 +135,8 @@ class Coordinator:
                 boot_id=procfs.boot_id(),
             )
             self.supervisor.start(agent_id, command, start.request, origin)
+            if number % STARTS_A_COMMIT == 0:  # the launcher works on these while the next are recorded
+                await self.supervisor.turn.commit_soon()
         await self.supervisor.turn.commit_soon()
         if wait:
             await self._all_until(ids, is_verified)

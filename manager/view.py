@@ -105,6 +105,11 @@ class View:
             raise UnknownAgent(reference=ref)
         return self._statuses([queries.agent(self._reader, ref)], vitals)[0]
 
+    def by_ids(self, ids: Sequence[str]) -> list[AgentStatus]:
+        """Agents by their whole ids, in that order; what is seen of the living only where there is one."""
+        found = queries.agents_by_id(self.reader, ids)
+        return self._statuses([found[agent_id] for agent_id in ids], len(ids) == 1)
+
     def summary(self) -> Summary:
         """Counts of all agents by state; what the living ones use together."""
         counts = {} if self._reader is None else queries.counts(self._reader)

@@ -10,6 +10,7 @@ from eventstore.errors import AmbiguousAgent, UnknownAgent
 from eventstore.reader import Reader
 
 _SHOWN_CANDIDATES = 5
+_IDS_A_QUERY = 500
 
 
 class AgentRow(NamedTuple):
@@ -137,6 +138,18 @@ def agent(reader: Reader, reference: str, *, home: str | None = None) -> AgentRo
     if len(alike) > 1:
         raise AmbiguousAgent(reference=reference, candidates=tuple(row[0] for row in alike))
     return _agent(alike[0])
+
+
+def agents_by_id(reader: Reader, ids: Collection[str]) -> dict[str, AgentRow]:
+    """The agents of these ids; those that there are."""
+    wanted = list(ids)
+    found: dict[str, AgentRow] = {}
+    for start in range(0, len(wanted), _IDS_A_QUERY):
+        part = wanted[start : start + _IDS_A_QUERY]
+        marks = ", ".join("?" * len(part))
+        for row in reader.rows(f"{_AGENT} WHERE agent_id IN ({marks})", part):
+            found[row[0]] = _agent(row)
+    return found
 
 
 def attempts(reader: Reader, agent_id: str) -> list[AttemptRow]:
