@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from eventstore.errors import OutliveError
 from manager.status import AgentStatus
 
@@ -16,6 +19,14 @@ class StartFailed(OutliveError):
         self.status = status
         self.errno = errno
         super().__init__(message)
+
+    @classmethod
+    def of(cls, status: AgentStatus, failed: Mapping[str, Any]) -> StartFailed:
+        """The error for an agent whose FAILED event holds `failed`: its message, and the last lines it wrote."""
+        lines = "".join(f"\n  {line}" for line in failed["last_output"])
+        return cls(
+            f"cannot start {status.name}: {status.message}{lines}", status=status, errno=failed["errno"]
+        )
 
 
 class SpecConflict(OutliveError):

@@ -64,7 +64,7 @@ class Manager:
         """
         place = Home(find_home(None if home is None else os.fspath(home)))
         who = actor or f"python:{user_name()}"
-        url = _database_url(place.path, database_url)
+        url = default_url(place.path, database_url or os.environ.get("OUTLIVE_DATABASE_URL"))
         coordinator = Coordinator.open(place, url, actor=who, takeover=takeover)
         try:
             manager = cls(place, coordinator, View.open(place.path, url), who)
@@ -104,7 +104,7 @@ class Manager:
     def spawn_many(
         self, items: Sequence[tuple[str | None, AgentSpec]], *, wait: bool = True
     ) -> list[AgentStatus]:
-        """Start many side by side, in one commit, their start windows overlapping; in order of `items`.
+        """Start many side by side, their start windows overlapping; in order of `items`.
 
         A failed start is in the list as an agent that is FAILED. Raises `NameInUse` and `InvalidRequest` with none
         started.
@@ -292,10 +292,7 @@ class Manager:
         if not wait or status.state != "FAILED" or status.cause != "failed start":
             return status
         failures = list(self._view.reader.events(stream=f"agent/{status.id}", types=("FAILED",)))
-        data: dict[str, Any] = failures[-1].as_json()["data"]
-        lines = "".join(f"\n  {line}" for line in data["last_output"])
-        message = f"cannot start {status.name}: {status.message}{lines}"
-        raise StartFailed(message, status=status, errno=data["errno"])
+        raise StartFailed.of(status, failures[-1].as_json()["data"])
 
     def _id(self, agent: AgentRef) -> str:
         return agent.id if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False).id
@@ -316,7 +313,3 @@ class Manager:
 
 def _ref(agent: AgentRef) -> str:
     return agent.id if isinstance(agent, AgentStatus) else agent
-
-
-def _database_url(home: Path, given: str | None) -> str:
-    return default_url(home, given or os.environ.get("OUTLIVE_DATABASE_URL"))
