@@ -6,7 +6,6 @@ import concurrent.futures
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
