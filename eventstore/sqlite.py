@@ -23,6 +23,7 @@ from eventstore.reader import Reader, schema_version
 from eventstore.sqlite_file import (
     BUSY_SECONDS,
     SqliteSource,
+    finish_creation,
     identity,
     path_of,
     require_same_file,
@@ -63,6 +64,9 @@ class SqliteBackend:
             raise NoDatabase(
                 f"cannot open {self._path}: there is no such file; nothing has been recorded there yet"
             )
+        if os.path.exists(f"{self._path}-journal"):
+            with self._lock:
+                finish_creation(self._path)
         found = self.schema_version()
         if found != revision.HEAD:
             if found is not None:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -141,6 +141,18 @@ class SqliteSource:
         if os.getpid() == self._pid:
             with self._lock:
                 self._connection.close()
+
+
+def finish_creation(path: Path) -> None:
+    """Roll back what was left half done when the process that made the database was killed before it used WAL.
+
+    A reader may not do so, and refuses the file.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchall()
+    except sqlite3.Error as error:
+        raise translate(error, path, "open") or error from error
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
