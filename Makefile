@@ -70,7 +70,7 @@ $(INSTALLED): $(RUN) pyproject.toml requirements.lock
 	@touch $@
 
 $(BENCH_INSTALLED): $(INSTALLED)
-	@$(PIP) install 'supervisor>=4.3,<5' 'eventsourcing>=9.5,<10'
+	@$(PIP) install 'supervisor>=4.3,<5' 'eventsourcing>=9.5,<10' # the extra `bench`
 	@touch $@
 
 # A `python3` may be older than it should be, a shim that runs nothing, or lack venv (Debian): try each.
