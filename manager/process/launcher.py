@@ -28,13 +28,13 @@ from eventstore import crashpoints
 from eventstore.crashpoints import crash_point
 from manager.process import procfs, shim, syscalls
 from manager.process.child import IGNORED_SIGNALS, Defaults
-from manager.process.features import features
+from manager.process.features import Features, features
 from manager.process.frames import take_content
 from manager.process.rehearsal import rehearse
 
 IDLE_SECONDS = 60.0  # a new launcher costs 80 ms, an idle one 10 MB
 _MAX_UNSENT_ANSWERS = 32  # each holds two descriptors; a coordinator that does not read stops us here
-_RECEIVE_BYTES = 256 * 1024
+_RECEIVE_BYTES = 64 * 1024  # beyond 128 KB malloc maps and unmaps memory for each
 
 
 class _Answer:
@@ -50,14 +50,16 @@ class _Answer:
 class Launcher:
     """Serves one coordinator's requests on a connected stream socket."""
 
-    def __init__(self, connection: socket.socket, defaults: Defaults) -> None:
+    def __init__(self, connection: socket.socket, defaults: Defaults, features: Features) -> None:
         self._connection = connection
         self._defaults = defaults
+        self._features = features
         self._received = bytearray()
         self._answers: list[_Answer] = []
         self._forked = 0
         self._wake, self._wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poller = select.poll()
+        self._watched = select.POLLIN
 
     def serve(self) -> None:
         """Answer requests until the coordinator is gone or has been quiet for `IDLE_SECONDS`."""
@@ -98,7 +100,10 @@ class Launcher:
 
     def _watch(self) -> None:
         wanted = select.POLLIN if len(self._answers) < _MAX_UNSENT_ANSWERS else 0
-        self._poller.modify(self._connection, wanted | (select.POLLOUT if self._answers else 0))
+        wanted |= select.POLLOUT if self._answers else 0
+        if wanted != self._watched:
+            self._poller.modify(self._connection, wanted)
+            self._watched = wanted
 
     def _receive(self) -> bool:
         try:
@@ -133,7 +138,7 @@ class Launcher:
         os.close(writer)
         self._forked += 1
         crash_point("launcher.after_fork")
-        self._answers.append(_answer(pid, reader))
+        self._answers.append(_answer(pid, reader, self._features))
 
     def _become_shim(self, request: bytes, reader: int, writer: int) -> NoReturn:
         status = 70  # EX_SOFTWARE, seen only if the shim itself is at fault
@@ -148,7 +153,7 @@ class Launcher:
             crashpoints.count_from(self._forked)
             os.setsid()
             procfs.set_name(b"outlive-shim")
-            shim.run(request, writer, self._defaults, features())
+            shim.run(request, writer, self._defaults, self._features)
             status = 0
         finally:
             os._exit(status)
@@ -182,8 +187,8 @@ class Launcher:
             crash_point("launcher.after_answer")
 
 
-def _answer(pid: int, reader: int) -> _Answer:
-    if features().pidfd:
+def _answer(pid: int, reader: int, features: Features) -> _Answer:
+    if features.pidfd:
         try:
             return _Answer(b'{"shim":%d,"pidfd":true}' % pid, [os.pidfd_open(pid), reader])
         except OSError:  # EMFILE: the shim runs all the same
@@ -201,7 +206,7 @@ def main(descriptor: int) -> NoReturn:
     gc.collect()
     gc.disable()
     gc.freeze()
-    Launcher(socket.socket(fileno=descriptor), defaults).serve()
+    Launcher(socket.socket(fileno=descriptor), defaults, features()).serve()
     os._exit(0)
 
 

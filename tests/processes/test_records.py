@@ -1,5 +1,6 @@
 """A damaged record is unknown, never a wrong value."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.process.attempt_dir import Damaged, Missing, decode, encode, read_attempt, read_record
+from manager.process import record_lines
+from manager.process.attempt_dir import (
+    Damaged,
+    Missing,
+    decode,
+    encode,
+    encode_canonical,
+    read_attempt,
+    read_record,
+)
 
 _BODY: dict[str, Any] = {
     "record": "exit",
@@ -28,6 +38,35 @@ _JSON = st.recursive(
 def test_a_record_reads_back_as_it_was_written(body: dict[str, Any]) -> None:
     """Any JSON object survives writing and reading."""
     assert decode(encode(body)) == body
+
+
+@pytest.mark.parametrize("inode", [None, 4_711])
+@pytest.mark.parametrize("cgroup", [None, '/sys/fs/cgroup/a \\ "b"'])
+def test_the_records_of_a_start_are_written_as_every_other(inode: int | None, cgroup: str | None) -> None:
+    """The lines that a shim formats by hand are, byte for byte, what the encoder would write."""
+    number = json.dumps(inode).encode()
+    line = encode_canonical(
+        record_lines.identity(
+            7,
+            (100, number),
+            6,
+            (99, number),
+            place=(b"boot", 4),
+            cgroup=json.dumps(cgroup).encode(),
+            told=b'"token":"t","uid":0,"until":"main"',
+        )
+    )
+    body = decode(line)
+    assert [body[name] for name in ("pid", "pgid", "session", "start_ticks")] == [7, 7, 7, 100]
+    assert [body[name] for name in ("shim_pid", "shim_start_ticks", "boot_id", "pid_namespace")] == [
+        6,
+        99,
+        "boot",
+        4,
+    ]
+    assert [body[name] for name in ("pidfd_inode", "shim_pidfd_inode", "cgroup")] == [inode, inode, cgroup]
+    executed = decode(encode_canonical(record_lines.executed(12)))
+    assert executed == {"record": "exec", "errno": 0, "phase": None, "message": None, "confirmed_at": 12}
 
 
 def test_every_flipped_bit_is_damage(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from manager.process import procfs
+from manager.process import cgroup, procfs
 from manager.process.attempt_dir import claim, holds_main, shim_alive
+from manager.process.features import features
 from manager.process.identity import Match, agent_identity, prove, shim_identity
 from tests.support.processes import Nursery, eventually, runs
 
@@ -167,6 +168,22 @@ def test_the_launcher_leaves_with_its_coordinator(tmp_path: Path) -> None:
         nursery.client.close()
         eventually(lambda: not runs(stat.parent), "the launcher leaves")
         assert runs(attempt.pid)
+
+
+def test_a_launcher_leaves_nothing_of_its_rehearsal(nursery: Nursery) -> None:
+    """The starts that warm a launcher up leave no directory, no process, no cgroup, and no open file."""
+    attempt = nursery.launch(["sleep", "60"])
+    attempt.records()
+    stat = procfs.read_stat(attempt.launched.shim_pid)
+    assert stat is not None
+    launcher = stat.parent
+    name = f"rehearsal-{launcher}"
+    assert not [place for place in ("/dev/shm", "/tmp") if os.path.exists(f"{place}/outlive-{name}")]
+    assert procfs.children_listed(launcher) == [attempt.launched.shim_pid]
+    own = features().cgroup
+    assert own is None or not os.path.exists(cgroup.directory_of(own, name))
+    # The null device three times, the connection, and the two ends of the wake-up pipe.
+    assert len(os.listdir(f"/proc/{launcher}/fd")) == 6
 
 
 def test_two_hundred_starts_in_one_go(nursery: Nursery) -> None:
