@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from manager.process import procfs
 from tests.support import story
-from tests.support.processes import eventually
+from tests.support.processes import eventually, runs
 from tests.support.promises import check_promises, our_environment
 
 # What our own processes do and the shells of the agents do not: whoever makes the K-th of a kind is killed there.
@@ -51,7 +52,7 @@ def test_killed_at_a_system_call(home: Path, calls: str, number: int) -> None:
     )
     try:
         coordinator = eventually(lambda: _child_of(traced.pid), "strace has started the story")
-        eventually(lambda: _is_over(coordinator), "it ends", 60)
+        eventually(lambda: not runs(coordinator), "it ends", 60)
     finally:
         traced.kill()
         traced.communicate()
@@ -59,13 +60,6 @@ def test_killed_at_a_system_call(home: Path, calls: str, number: int) -> None:
 
 
 def _child_of(pid: int) -> int:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    # strace tries ptrace out on children of its own first
-    return next((int(pid) for pid in listed if Path(f"/proc/{pid}/comm").read_text() != "strace\n"), 0)
-
-
-def _is_over(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "ZX"
-    except FileNotFoundError:
-        return True
+    """The traced program; strace tries ptrace out on children of its own first."""
+    stats = [procfs.read_stat(child) for child in procfs.children_listed(pid) or ()]
+    return next((stat.pid for stat in stats if stat is not None and stat.comm != "strace"), 0)
