@@ -57,6 +57,7 @@ class RecordedSpec:
     success_codes: tuple[int, ...]
     restart: RestartRule
     labels: Mapping[str, str]
+    cgroup: bool = False
 
 
 @record

@@ -47,7 +47,7 @@ def first_request(spec: AgentSpec, *, nofile: tuple[int, int]) -> dict[str, Any]
         "until": spec.until,
         "nofile": list(nofile),
         "rlimits": {},
-        "cgroup": True,
+        "cgroup": spec.cgroup,
     }
 
 

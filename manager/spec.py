@@ -66,6 +66,8 @@ class AgentSpec(_Value):
     process (what is left of its tree is killed), "tree" with the last descendant, for programs that daemonise.
     `stop_grace_seconds`: waits after SIGTERM to the process, SIGTERM to its tree, SIGKILL (10, 5, 5 as the design that
     outlive replaced had them). `start_window_seconds`: an end within it is a failed start (0 to 31,536,000).
+    `cgroup`: give it a cgroup of its own where a writable cgroup v2 is found: its tree is then known, and killed at once,
+    even if its shim is lost; a start takes 1 to 2 ms more.
     """
 
     command: tuple[str, ...]
@@ -80,6 +82,7 @@ class AgentSpec(_Value):
     success_codes: tuple[Annotated[int, Field(ge=0, le=255)], ...] = (0,)
     restart: RestartPolicy = RestartPolicy()
     labels: Mapping[str, str] = {}
+    cgroup: bool = False
 
     @field_validator("command")
     @classmethod
@@ -137,6 +140,7 @@ class AgentSpec(_Value):
             success_codes=self.success_codes,
             restart=RestartRule(**self.restart.model_dump()),
             labels=dict(self.labels),
+            cgroup=self.cgroup,
         )
 
     def digest(self, key: bytes) -> str:

@@ -75,6 +75,7 @@ _OPTIONS = (
         show_default=True,
         help="Over when the first process ends, or (for programs that daemonise) the last descendant.",
     ),
+    click.option("--cgroup", is_flag=True, help="A cgroup of its own, where a writable cgroup v2 is found."),
 )
 
 
@@ -100,6 +101,7 @@ def build_spec(
     user: str | None,
     umask: str | None,
     until: str,
+    cgroup: bool,
 ) -> AgentSpec:
     """The spec. Raises `InvalidRequest` with the first value that cannot be, and what can."""
     from pydantic import ValidationError
@@ -116,6 +118,7 @@ def build_spec(
                 "user": user,
                 "umask": parse_umask(umask),
                 "until": until,
+                "cgroup": cgroup,
                 "start_window_seconds": start_window,
                 "stop_grace_seconds": stop_grace,
                 "success_codes": parse_codes(success_codes),
