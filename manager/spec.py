@@ -66,8 +66,8 @@ class AgentSpec(_Value):
     process (what is left of its tree is killed), "tree" with the last descendant, for programs that daemonise.
     `stop_grace_seconds`: waits after SIGTERM to the process, SIGTERM to its tree, SIGKILL (10, 5, 5 as the design that
     outlive replaced had them). `start_window_seconds`: an end within it is a failed start (0 to 31,536,000).
-    `cgroup`: give it a cgroup of its own where a writable cgroup v2 is found: its tree is then known, and killed at once,
-    even if its shim is lost; a start takes 1 to 2 ms more.
+    `cgroup`: a cgroup of its own where a writable cgroup v2 is found: its tree is then known, and killed at once, even
+    if its shim is lost; a start takes 1 to 2 ms more.
     """
 
     command: tuple[str, ...]

@@ -7,9 +7,10 @@ import signal
 from eventstore.crashpoints import crash_point
 from eventstore.state import Stop
 from manager.attachment import Attachment
-from manager.process import cgroup
+from manager.process import cgroup, tree
 from manager.process.signalling import send_signal
 
+LEFTOVERS_SECONDS = 1.0  # the loop waits for it; only an uninterruptible process outlasts SIGKILL by so much
 KILL_AGAIN_SECONDS = 0.05  # a process forked while we looked is found by the next look
 
 
@@ -44,11 +45,22 @@ def signal_main(attachment: Attachment, signum: int) -> None:
 
 def describe_survivors(attachment: Attachment) -> str:
     """Which processes a stop has not ended, for the record that says so."""
+    pids = leftovers(attachment)
+    return f"still there: {', '.join(map(str, pids[:20]))}" if pids else "its end was not confirmed"
+
+
+def leftovers(attachment: Attachment) -> list[int]:
+    """The pids that are still there of an attempt whose main process has ended."""
     members = attachment.members()
-    pids = [process.pid for process in members]
     for process in members:
         process.close()
-    return f"still there: {', '.join(map(str, pids[:20]))}" if pids else "its end was not confirmed"
+    return [process.pid for process in members]
+
+
+def kill_leftovers(attachment: Attachment) -> None:
+    """SIGKILL what an attempt left behind, in place of its lost shim: what carries its token or is in its cgroup."""
+    group = None if attachment.process is None else attachment.process.cgroup
+    tree.kill_tree(None, token=attachment.token, cgroup=group, deadline_seconds=LEFTOVERS_SECONDS)
 
 
 def _send(attachment: Attachment, signum: int, *, whole_tree: bool) -> None:

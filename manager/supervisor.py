@@ -28,7 +28,7 @@ from manager.process.features import features
 from manager.process.signalling import exit_info
 from manager.recovery import Conclusion, ExitRecord, Observed, conclude
 from manager.statusfiles import StatusFiles
-from manager.stopping import describe_survivors, pursue, signal_main
+from manager.stopping import describe_survivors, kill_leftovers, leftovers, pursue, signal_main
 from manager.turn import Turn
 
 STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
@@ -201,16 +201,27 @@ class Supervisor:
         if observed is None:
             return None  # the kernel's answer is on its way
         conclusion = conclude(state, observed, unwatched_seconds=unwatched)
+        is_unswept = observed.is_same_boot and not observed.is_shim_alive
         for command in conclusion.commands:
             if isinstance(command, do.Reattach):
                 is_news = attachment.via != command.via and (announce or command.via == "process")
                 attachment.via = command.via
                 if not is_news:
                     continue
-            self.turn.apply(agent_id, command)
+            if isinstance(command, do.ObserveExit) and is_unswept and not command.is_tree_complete:
+                self.turn.apply(agent_id, self._with_leftovers(attachment, command))
+            else:
+                self.turn.apply(agent_id, command)
         if conclusion.watch:
             self._go_on(agent_id, attachment, conclusion)
         return conclusion
+
+    def _with_leftovers(self, attachment: Attachment, command: do.ObserveExit) -> do.ObserveExit:
+        """With what an attempt left behind that its lost shim did not sweep; it is killed once that is recorded."""
+        left = leftovers(attachment)
+        if left:
+            self.turn.then(lambda: kill_leftovers(attachment))
+        return replace(command, leftovers=tuple(sorted({*(command.leftovers or ()), *left})))
 
     def _with_kernel_exit(
         self, agent_id: str, attachment: Attachment, state: AgentState, observed: Observed
