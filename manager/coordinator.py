@@ -1,8 +1,7 @@
 """A coordinator: the home's lock, its epoch, its store, and one thread whose event loop runs the `Supervisor`.
 
-Everything here that is `async` runs in that thread. Opening takes the lock and appends COORDINATOR_STARTED, which
-fences every older coordinator; recovering replays the streams of all agents that have not ended and compares each with
-what is there.
+Everything here that is `async` runs in that thread. Opening fences every older coordinator; recovering replays the
+streams of all agents that have not ended and compares each with what is there.
 """
 
 from __future__ import annotations
@@ -82,6 +81,7 @@ class Coordinator:
         identity = home.prepare()
         lock = home.acquire(takeover=takeover)
         try:
+            home.require_log(url)
             store = EventStore.open(url, home=identity.id, host=platform.node(), inline=[AgentsProjection()])
             try:
                 return cls(home, identity, lock, store, actor)
@@ -219,11 +219,8 @@ class Coordinator:
                     agent_id, is_recovery=True, unwatched=unwatched, announce=announce
                 )
             except OSError as error:
-                what = (
-                    "raise the limit of descriptors (ulimit -n)"
-                    if error.errno in _OURS
-                    else "mend that first"
-                )
+                is_ours = error.errno in _OURS
+                what = "raise the limit of descriptors (ulimit -n)" if is_ours else "mend that first"
                 raise OutliveError(f"cannot look at agent {agent_id}: {error}; {what}") from error
             kind = "pending" if conclusion is None else conclusion.counts_as
             counts[kind] = counts.get(kind, 0) + 1

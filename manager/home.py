@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventstore.crashpoints import crash_point
-from eventstore.errors import OutliveError
+from eventstore.errors import OutliveError, StoreDamaged
 from manager.process.identity import Identity, Match, identify, prove
 from manager.process.procfs import read_stat
 from manager.process.signalling import send_signal
@@ -133,6 +133,16 @@ class Home:
             raise HomeError(
                 f"cannot read {self._identity}: {error}; restore it from a backup, the log's events carry its id"
             ) from error
+
+    def require_log(self, url: str) -> None:
+        """Raise `StoreDamaged` where agents were started and their log at `url`, in the home, is gone."""
+        is_elsewhere = url != f"sqlite:///{self.database}"
+        if is_elsewhere or self.database.exists() or next(self.agents.iterdir(), None) is None:
+            return
+        raise StoreDamaged(
+            f"cannot find the log {self.database}, and {self.agents} holds agents that it knows: somebody removed it; "
+            "put it back, or choose another home"
+        )
 
     def acquire(self, *, takeover: bool = False) -> HomeLock:
         """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder.

@@ -305,7 +305,7 @@ class Manager:
             return future.result(timeout)
         except concurrent.futures.TimeoutError:
             future.cancel()
-            raise TimedOut(f"cannot wait longer: {timeout:g} s have passed; the agents go on") from None
+            raise TimedOut(f"cannot wait longer: {timeout:.3g} s have passed; the agents go on") from None
         except concurrent.futures.CancelledError as error:
             raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
 

@@ -125,9 +125,8 @@ class Supervisor:
     def _start_dropped(self, agent_id: str) -> None:
         state = self.ledger.states.get(agent_id)
         if state is not None and isinstance(state.phase, Waiting):
-            self._attach(agent_id).later(
-                "backoff", DROPPED_RESTART_SECONDS, lambda: self.start_again(agent_id)
-            )
+            again = self._attach(agent_id)
+            again.later("backoff", DROPPED_RESTART_SECONDS, lambda: self.start_again(agent_id))
 
     def _arm_start_window(self, agent_id: str, attachment: Attachment, seconds: float) -> None:
         attachment.later("window", seconds, lambda: self._pass_start_window(agent_id, attachment))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eventstore.errors import StoreDamaged
 from manager import Manager, StartFailed
 from tests.support.agents import program, shell
 from tests.support.processes import eventually
@@ -43,3 +44,14 @@ def test_files_are_private(manager: Manager, home: Path) -> None:
     manager.wait(manager.spawn(shell(home, "umask 0; echo hello; sleep 0.2"), "it"))
     for path in [home, *home.rglob("*")]:
         assert path.lstat().st_mode & 0o077 == 0, path
+
+
+def test_a_log_that_was_removed_is_missed(home: Path) -> None:
+    """Where agents were started, a home without its log is refused: a new log would deny that they exist."""
+    with Manager.open(home=home) as manager:
+        manager.spawn(program(home, "true"), "once")
+    for path in home.glob("events.db*"):
+        path.unlink()
+    with pytest.raises(StoreDamaged, match="cannot find the log"):
+        Manager.open(home=home)
+    assert not (home / "events.db").exists()
