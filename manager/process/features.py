@@ -28,8 +28,17 @@ def features() -> Features:
     """The features of this process's kernel, detected on the first call and then remembered."""
     global _found
     if _found is None:
-        _found = detect(frozenset(os.environ.get("OUTLIVE_DISABLE", "").split(",")))
+        _found = detect(_disabled())
     return _found
+
+
+def is_disabled(name: str) -> bool:
+    """Whether ``OUTLIVE_DISABLE`` names `name`, which need not be a field of `Features`."""
+    return name in _disabled()
+
+
+def _disabled() -> frozenset[str]:
+    return frozenset(os.environ.get("OUTLIVE_DISABLE", "").split(","))
 
 
 def detect(disabled: frozenset[str]) -> Features:

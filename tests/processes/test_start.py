@@ -1,6 +1,8 @@
 """A start is recorded before the program runs, and a failed one is never taken for an exit code."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -184,6 +186,31 @@ def test_a_launcher_leaves_nothing_of_its_rehearsal(nursery: Nursery) -> None:
     assert own is None or not os.path.exists(cgroup.directory_of(own, name))
     # The null device three times, the connection, and the two ends of the wake-up pipe.
     assert len(os.listdir(f"/proc/{launcher}/fd")) == 6
+
+
+def test_what_a_killed_rehearsal_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """A launcher killed while it warms up litters the machine only until another one starts; others' files stay."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    stale = Path(f"/dev/shm/outlive-rehearsal-{ended.pid}")
+    ours = Path(f"/dev/shm/outlive-rehearsal-{os.getpid()}")  # of a living process: may be in use
+    try:
+        (stale / "0").mkdir(parents=True)
+        (stale / "0" / "spec.json").touch()
+        ours.mkdir()
+        with Nursery(tmp_path) as nursery:
+            nursery.launch(["true"]).ended()
+        assert not stale.exists()
+        assert ours.exists()
+    finally:
+        shutil.rmtree(stale, ignore_errors=True)
+        ours.rmdir()
+
+
+def test_a_rehearsal_can_be_switched_off(tmp_path: Path) -> None:
+    """Where system calls are counted, a launcher's first start is a real one."""
+    with Nursery(tmp_path, {"OUTLIVE_DISABLE": "rehearsal"}) as nursery:
+        assert nursery.launch(["sh", "-c", "exit 7"]).ended()["code"] == 7
 
 
 def test_two_hundred_starts_in_one_go(nursery: Nursery) -> None:
