@@ -77,18 +77,33 @@ class CommandLine:
 
 
 def end_all(home: Path) -> None:
-    """SIGKILL to every recorded process of a home that is still the one recorded, then to its shim."""
-    for path in home.glob("agents/*/*/identity.json"):
-        body = json.loads(path.read_text())["body"]
-        for pid, ticks in ((body["pid"], body["start_ticks"]), (body["shim_pid"], body["shim_start_ticks"])):
-            with contextlib.suppress(OSError):
-                handle = os.pidfd_open(pid)
-                try:
-                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                    if int(fields[19]) == ticks:
-                        signal.pidfd_send_signal(handle, signal.SIGKILL)
-                finally:
-                    os.close(handle)
+    """SIGKILL to every recorded process of a home that is still the one recorded; its shim sweeps the rest."""
+    records = [json.loads(path.read_text())["body"] for path in home.glob("agents/*/*/identity.json")]
+    for body in records:
+        _end(body["pid"], body["start_ticks"])
+    deadline = time.monotonic() + 5
+    for body in records:
+        while time.monotonic() < deadline and _is_there(body["shim_pid"], body["shim_start_ticks"]):
+            time.sleep(0.01)
+        _end(body["shim_pid"], body["shim_start_ticks"])
+
+
+def _end(pid: int, start_ticks: int) -> None:
+    with contextlib.suppress(OSError):
+        handle = os.pidfd_open(pid)
+        try:
+            if _is_there(pid, start_ticks):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
+
+
+def _is_there(pid: int, start_ticks: int) -> bool:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[0] != "Z" and int(fields[19]) == start_ticks
 
 
 def until(condition: Callable[[], Any], *, seconds: float = DEADLINE_SECONDS) -> Any:
