@@ -1,0 +1,131 @@
+"""The harness's end of a driven coordinator: orders go down its standard input, answers come up, all are noted."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+
+if TYPE_CHECKING:
+    from tests.faults.run import Run
+
+
+class CoordinatorGone(Exception):
+    """It ended before it answered; what it was asked for may or may not have been done."""
+
+
+class Driven:
+    """A coordinator in a process of its own; used as a context it is closed in good order at the end."""
+
+    def __init__(self, run: Run, program: Sequence[str], variables: Mapping[str, str] | None) -> None:
+        self._run = run
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, str] = {}
+        with (run.path / "coordinators.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program],
+                env=run.variables(variables),
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
+    def send(self, ask: str, **order: Any) -> int:
+        """Give an order without waiting for its answer; its number. Raises `CoordinatorGone`."""
+        number = next(self._numbers)
+        self._asked[number] = ask
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps({"id": number, "ask": ask, **order}).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise self._gone() from error
+        return number
+
+    def answer(self, number: int) -> dict[str, Any]:
+        """The answer to an order; orders are answered in the order in which they were given.
+
+        Raises `CoordinatorGone`.
+        """
+        assert self.process.stdout is not None
+        line = b"" if self.process.stdout.closed else self.process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise self._gone()
+        answer: dict[str, Any] = json.loads(line)
+        assert answer["id"] == number, answer
+        if (ask := self._asked.pop(number, None)) is not None:
+            for agent in answer["agents"] or [None]:
+                self._run.told(ask, answer["answer"], agent=agent, position=answer["position"])
+        return answer
+
+    def ask(self, ask: str, **order: Any) -> dict[str, Any]:
+        """Give an order and wait for its answer. Raises `CoordinatorGone`."""
+        return self.answer(self.send(ask, **order))
+
+    def spawn(self, *specs: Mapping[str, Any], names: Sequence[str] = (), wait: bool = True) -> list[str]:
+        """Start agents; their ids."""
+        chosen = [*names, *[None] * (len(specs) - len(names))]
+        items = [{"name": name, "spec": spec} for name, spec in zip(chosen, specs, strict=True)]
+        answer = self.ask("spawn", items=items, wait=wait)
+        assert answer["answer"] == "ack", answer["error"]
+        agents: list[str] = answer["agents"]
+        return agents
+
+    def kill(self) -> None:
+        """SIGKILL, noted before; its process is reaped."""
+        self._run.kill("coordinator", self.pid, signal.SIGKILL)
+        with contextlib.suppress(CoordinatorGone):
+            while self._asked:  # what it had answered before it was killed, it has answered
+                self.answer(next(iter(self._asked)))
+        self._end()
+
+    def close(self) -> None:
+        """Let it close the home in good order, and see that it did."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        code = self.process.wait(timeout=60)
+        self._end()
+        assert code == 0, f"the coordinator ended with {code}: see {self._run.path / 'coordinators.log'}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.returncode is None and error is None:
+            self.close()
+        elif self.process.returncode is None:
+            self.process.kill()
+            self._end()
+
+    def _gone(self) -> CoordinatorGone:
+        code = self._end()
+        for ask in self._asked.values():
+            self._run.told(ask, "none")
+        self._asked.clear()
+        return CoordinatorGone(f"the coordinator {self.pid} ended with {code}")
+
+    def _end(self) -> int:
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    continue
+        return self.process.wait(timeout=60)

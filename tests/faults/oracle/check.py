@@ -1,0 +1,73 @@
+"""The judgement: every promise held against what was gathered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from tests.faults.oracle.case import Case, gather
+from tests.faults.oracle.fold import check_epochs, check_transitions
+from tests.faults.oracle.log import check_chain, check_prefixes
+from tests.faults.oracle.report import Report, Violation
+from tests.faults.oracle.starts import check_starts
+
+PATIENCE_SECONDS = 5.0  # for what ends or is reaped just now
+
+
+def examine(run: Path) -> Report:
+    """Judge a run whose home has settled. A violation is reported if it is still there after `PATIENCE_SECONDS`.
+
+    Raises `Undecidable` when the evidence cannot be read.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        case = gather(run)
+        violations = list(_violations(case))
+        if not violations or time.monotonic() > deadline or not _may_pass(violations):
+            return Report(_seed(run), _counts(case), violations)
+        time.sleep(0.2)
+
+
+PASSING = {
+    "alive is not ended",
+    "nothing left behind",
+    "no lost process",
+    "one live attempt",
+    "views are the fold",
+}
+
+
+def _may_pass(violations: list[Violation]) -> bool:
+    """Whether all of them are about what is there now, rather than about what was written."""
+    return {violation.promise for violation in violations} <= PASSING
+
+
+def _violations(case: Case) -> Iterator[Violation]:
+    yield from chain(
+        check_chain(case.rows),
+        check_prefixes(case.rows, case.snapshots),
+        check_transitions(case.rows),
+        check_epochs(case.rows),
+        check_starts(case),
+    )
+
+
+def _counts(case: Case) -> dict[str, int]:
+    return {
+        "events": len(case.rows),
+        "agents": len(case.agents),
+        "attempts": len(case.attempts),
+        "starts": len(case.starts),
+        "lines": sum(map(len, case.lines.values())),
+        "faults": len(case.faults),
+        "answers": len(case.clients),
+        "snapshots": len(case.snapshots),
+        "views": len(case.views),
+    }
+
+
+def _seed(run: Path) -> str:
+    path = run / "seed"
+    return path.read_text().strip() if path.exists() else ""

@@ -1,0 +1,109 @@
+"""What the agents, the canaries, the clients and the harness wrote down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.faults.oracle.report import Undecidable
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a ledger; `at` in nanoseconds since boot. `words` are the fields between pid and time."""
+
+    kind: str
+    agent: str
+    attempt: int
+    pid: int
+    at: int
+    words: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Agent and attempt."""
+        return self.agent, self.attempt
+
+
+@dataclass(frozen=True)
+class Start(Line):
+    """An agent's first line."""
+
+    token: str
+    start_ticks: int
+    pid_namespace: int
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault that the harness did; `signal` where it was one."""
+
+    at: int
+    kind: str
+    target: str
+    pid: int | None
+    agent: str | None
+    attempt: int | None
+    signal: int | None
+
+    def covers(self, agent: str, attempt: int, pids: Collection[int]) -> bool:
+        """Whether it was done to this attempt, or to one of these processes; or to all of its target's kind."""
+        if self.agent is not None:
+            return self.agent == agent and self.attempt in (None, attempt)
+        return self.pid is None or self.pid in pids
+
+
+def read_ledger(path: Path) -> list[Line]:
+    """The lines of a ledger in the order in which they were written; none for no file. Raises `Undecidable`."""
+    if not path.exists():
+        return []
+    return [_line(text, path) for text in path.read_text().splitlines() if text]
+
+
+def _line(text: str, path: Path) -> Line:
+    words = text.split(" ")
+    try:
+        kind, agent, attempt = words[0], words[1], int(words[2])
+        if kind == "START":
+            token, pid, ticks, namespace, boot_id, at = words[3:]
+            return Start(
+                kind, agent, attempt, int(pid), int(at), (), token, int(ticks), int(namespace), boot_id
+            )
+        time_at = 4 if kind == "BEAT" else len(words) - 1
+        rest = words[5:] if kind == "BEAT" else words[4:-1]
+        return Line(kind, agent, attempt, int(words[3]), int(words[time_at]), tuple(rest))
+    except (ValueError, IndexError) as error:
+        raise Undecidable(f"cannot read the ledger {path}: {text!r}: {error}") from error
+
+
+def read_faults(path: Path) -> list[Fault]:
+    """The harness's list. Raises `Undecidable`."""
+    return [
+        Fault(
+            at=line["at"],
+            kind=line["kind"],
+            target=line["target"],
+            pid=line.get("pid"),
+            agent=line.get("agent"),
+            attempt=line.get("attempt"),
+            signal=line.get("signal") or _SIGNALS.get(line["kind"]),
+        )
+        for line in read_lines(path)
+    ]
+
+
+_SIGNALS = {"kill": 9, "oom": 9, "term": 15, "stop": 19, "cont": 18}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; none for no file. Raises `Undecidable`."""
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except ValueError as error:
+        raise Undecidable(f"cannot read {path}: {error}") from error

@@ -1,0 +1,260 @@
+"""One run of a fault test: a home, agents that tell the truth, a list of the faults done, and the oracle's judgement.
+
+    RUN/home            the home under test
+    RUN/ledger          what the agents say of themselves (tests/faults/agent.py tells the form)
+    RUN/canaries        the same of canaries: processes that must never be signalled
+    RUN/faults.jsonl    {at: boottime ns, kind, target, pid, agent, attempt, seed, …}, each written before it is done
+    RUN/clients.jsonl   {ask, id, answer: ack | error | none, agent, position}
+    RUN/snapshots/N.db  consistent copies of the log as it was at position N
+    RUN/views.jsonl     {position, agents}: what `outlive ps --all --json` printed while nothing changed
+    RUN/trace/*         output of `strace -f -ttt -yy` over our processes
+    RUN/secrets         one a line: what must not be found in the home
+    RUN/clock           {boottime_ns, realtime_ns}, taken together
+    RUN/seed            from which everything random was drawn
+
+    with Run.create(tmp_path, seed=7) as run:
+        coordinator = run.coordinator()
+        [agent] = coordinator.spawn(run.agent("--exit-after", "1", "--code", "7"))
+        run.kill("coordinator", coordinator.pid)
+        run.judge()
+
+`judge` settles the home and asks the oracle. The directory is removed when the block ends well, kept and named else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from manager import Manager
+from tests.faults.driven import Driven
+from tests.faults.oracle.check import examine
+from tests.faults.oracle.report import Report
+from tests.support import story
+from tests.support.processes import eventually
+from tests.support.promises import clean_up
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENT = Path(__file__).with_name("agent.py")
+SETTLE_SECONDS = 60.0
+KINDS: dict[int, str] = {signal.SIGKILL: "kill", signal.SIGSTOP: "stop", signal.SIGCONT: "cont"}
+
+
+class Run:
+    """The directory of one run, and what is done in it. `chance` is drawn from the seed."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self.path = path
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.home = path / "home"
+        self.ledger = path / "ledger"
+        self.canaries = path / "canaries"
+        self.secret = f"secret-{seed:x}-{path.name}"
+        self._asked = 0
+
+    @classmethod
+    @contextmanager
+    def create(cls, parent: Path | None = None, *, seed: int | None = None) -> Iterator[Run]:
+        """A new run below `parent` (default: the temporary directory); nothing of it is left when it ends well."""
+        chosen = random.randrange(1 << 32) if seed is None else seed
+        run = cls(Path(tempfile.mkdtemp(prefix="outlive-run-", dir=parent)), chosen)
+        run._begin()
+        try:
+            yield run
+        except BaseException as error:
+            error.add_note(f"seed {chosen}; the run is kept; judge it again: {run.command}")
+            clean_up(run.home)
+            raise
+        clean_up(run.home)
+        shutil.rmtree(run.path)
+
+    @property
+    def command(self) -> str:
+        """What a person types to have the run judged again."""
+        return f"{sys.executable} -m tests.faults.oracle {self.path}"
+
+    # --- agents -------------------------------------------------------------------------------------------------
+
+    def program(self, *behaviour: str) -> list[str]:
+        """The command line of a ledger agent."""
+        return [sys.executable, "-I", "-S", str(AGENT), str(self.ledger), *behaviour]
+
+    def environment(self) -> dict[str, str]:
+        """Variables that every agent of the run carries: the home's mark, and a secret."""
+        return {story.MARK: str(self.home), "PLANTED": self.secret}
+
+    def agent(self, *behaviour: str, **spec: Any) -> dict[str, Any]:
+        """A spec, in the form of AgentSpec's fields, of a ledger agent; `spec` adds to it."""
+        return {
+            "command": self.program(*behaviour),
+            "env": self.environment(),
+            "cwd": "/",
+            "stop_grace_seconds": (0.3, 0.3, 20.0),
+            **spec,
+        }
+
+    # --- coordinators and clients -------------------------------------------------------------------------------
+
+    def coordinator(self, *options: str, variables: Mapping[str, str] | None = None) -> Driven:
+        """A coordinator in a process of its own that holds the home by now."""
+        coordinator = Driven(self, ("-m", "tests.faults.coordinator", str(self.home), *options), variables)
+        coordinator.answer(0)
+        return coordinator
+
+    def outlive(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """One `outlive` command, finished."""
+        return subprocess.run(
+            [sys.executable, "-m", "manager.cli.main", "--home", str(self.home), *arguments],
+            env=self.variables(variables),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SETTLE_SECONDS,
+            check=False,
+        )
+
+    def variables(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of our own processes: the modules under test are this checkout's."""
+        return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
+
+    def told(self, ask: str, answer: str, *, agent: str | None = None, position: int | None = None) -> None:
+        """Note what a client asked for and was told: "ack", "error", or "none" where no answer came."""
+        self._asked += 1
+        line = {"ask": ask, "id": self._asked, "answer": answer, "agent": agent, "position": position}
+        _append(self.path / "clients.jsonl", line)
+
+    # --- faults -------------------------------------------------------------------------------------------------
+
+    def fault(
+        self,
+        kind: str,
+        target: str,
+        *,
+        pid: int | None = None,
+        agent: str | None = None,
+        attempt: int | None = None,
+        **more: Any,
+    ) -> None:
+        """Note a fault; call it before the fault is done. No pid and no agent: it covers all of its target's kind."""
+        line = {
+            "at": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            "kind": kind,
+            "target": target,
+            "pid": pid,
+            "agent": agent,
+            "attempt": attempt,
+            "seed": self.seed,
+        }
+        _append(self.path / "faults.jsonl", {**line, **more})
+
+    def kill(self, target: str, pid: int, number: int = signal.SIGKILL, *, agent: str | None = None) -> None:
+        """Note it, then send a signal; a process that is gone already is no matter."""
+        kind = KINDS.get(number, "signal")
+        self.fault(kind, target, pid=pid, agent=agent, signal=int(number))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def canary(self) -> subprocess.Popen[bytes]:
+        """A process that tells of every signal; close its standard input to end it."""
+        command = [sys.executable, "-I", "-S", str(AGENT), str(self.canaries), "--canary"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def told_by_agents(self, kind: str = "START") -> list[list[str]]:
+        """The words of the ledger's lines of one kind, the kind left out."""
+        text = self.ledger.read_text() if self.ledger.exists() else ""
+        return [line.split()[1:] for line in text.splitlines() if line.startswith(kind + " ")]
+
+    def snapshot(self) -> Path:
+        """Keep a consistent copy of the log as it is now."""
+        place = self.path / "snapshots"
+        place.mkdir(exist_ok=True)
+        return copy_database(self.home / "events.db", place)
+
+    def view(self) -> None:
+        """Note what `outlive ps` says, if the log stood still meanwhile."""
+        before = self._position()
+        printed = self.outlive("ps", "--all", "--json")
+        if printed.returncode == 0 and self._position() == before:
+            _append(self.path / "views.jsonl", {"position": before, "agents": json.loads(printed.stdout)})
+
+    def settle(self) -> None:
+        """Open the home until every agent has ended, or runs with nobody wanting it to end."""
+        with Manager.open(self.home, actor="settling") as manager:
+
+            def is_settled() -> bool:
+                living = manager.statuses()
+                return all(status.state == "RUNNING" and status.is_alive for status in living)
+
+            eventually(is_settled, "every agent ends or runs", seconds=SETTLE_SECONDS)
+
+    def judge(self, *, kills_all: bool = True) -> Report:
+        """Settle, ask the oracle, then (`kills_all`) kill what runs and ask again: nothing may be left. The report.
+
+        Raises AssertionError with the report when a promise was broken.
+        """
+        self.settle()
+        self.view()
+        report = self.examine()
+        if kills_all:
+            self.snapshot()
+            with Manager.open(self.home, actor="the end") as manager:
+                manager.kill_all()
+            report = self.examine()
+        return report
+
+    def examine(self) -> Report:
+        """The oracle's report on the run as it is now. Raises AssertionError unless it is clean."""
+        report = examine(self.path)
+        assert not report.violations, f"{report.as_text()}\nseed {self.seed}; judge it again: {self.command}"
+        return report
+
+    # --- details ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        (self.path / "seed").write_text(f"{self.seed}\n")
+        (self.path / "secrets").write_text(f"{self.secret}\n")
+        clock = {
+            "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            "realtime_ns": time.time_ns(),
+        }
+        (self.path / "clock").write_text(json.dumps(clock))
+        self.ledger.touch()
+
+    def _position(self) -> int:
+        with contextlib.closing(sqlite3.connect(f"file:{self.home}/events.db?mode=ro", uri=True)) as database:
+            return int(database.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+
+
+def copy_database(path: Path, place: Path) -> Path:
+    """A consistent copy, named for the last position in it."""
+    temporary = place / "copying"
+    with (
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source,
+        contextlib.closing(sqlite3.connect(temporary)) as copy,
+    ):
+        source.backup(copy)
+        position = copy.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0]
+        copy.execute("PRAGMA journal_mode = DELETE")
+    return temporary.rename(place / f"{position}.db")
+
+
+def _append(path: Path, content: Mapping[str, Any]) -> None:
+    with path.open("ab", buffering=0) as file:
+        file.write(json.dumps(content).encode() + b"\n")
