@@ -41,7 +41,7 @@ def by_name() -> dict[str, Module]:
 def text_files() -> Iterator[Path]:
     """Every text file that belongs to the project, hidden folders and built ones left out."""
     for path in sorted(ROOT.rglob("*")):
-        if path.is_file() and _is_source(path):
+        if path.is_file() and _is_source(path) and path.name != ".git":  # a file in a linked work tree
             yield path
 
 
