@@ -14,11 +14,12 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test storm check docs bench lock wheel clean
+.PHONY: help setup demo test faults storm check docs bench lock wheel clean
 
 help:
 	@echo 'make demo    agents survive the kill of their coordinator, shown on real processes'
 	@echo 'make test    format, lint, types, documents, then every test'
+	@echo 'make faults  every fault that is injected in part by `make test`, in full: an hour or more'
 	@echo 'make storm   more of the same, for a night: random kills of everything (STORM_KILLS=N)'
 	@echo 'make check   the first half of that, without the tests'
 	@echo 'make docs    write the generated documents'
@@ -34,6 +35,9 @@ demo: $(INSTALLED)
 
 test: check
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+faults: $(INSTALLED)
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m faults $(PYTEST_ARGS)
 
 storm: $(INSTALLED)
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m storm $(PYTEST_ARGS)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tally as tallies
+
 POSTGRES_LIBRARY = Path("/usr/lib/postgresql")  # Debian keeps initdb there, outside PATH
 
 
@@ -25,19 +27,16 @@ def _missing_for_strace() -> str | None:
 NEEDS = {"postgres": _missing_for_postgres, "root": _missing_for_root, "strace": _missing_for_strace}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Know the one mark that is left out unless it is asked for."""
-    config.addinivalue_line(
-        "markers", "storm: more of the same, for a night: `pytest -m storm` or STORM=1 runs it"
-    )
+LONG = ("storm", "faults")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, with the reason, what this machine cannot run; leave out what nobody asked for."""
-    if not os.environ.get("STORM") and "storm" not in config.option.markexpr:
-        storm = [item for item in items if item.get_closest_marker("storm")]
-        config.hook.pytest_deselected(items=storm)
-        items[:] = [item for item in items if item not in storm]
+    for mark in LONG:
+        if mark not in config.option.markexpr:
+            long = [item for item in items if item.get_closest_marker(mark)]
+            config.hook.pytest_deselected(items=long)
+            items[:] = [item for item in items if item not in long]
     reasons = {mark: missing() for mark, missing in NEEDS.items()}
     for item in items:
         for mark, reason in reasons.items():
@@ -51,3 +50,19 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OUTLIVE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> tallies.Tally:
+    """Counts runs and violations of a fault, for the table that ends the output: see tests/support/tally.py."""
+    return tallies.counting(request.node.user_properties)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault tests counted."""
+    rows = tallies.sums(report for reports in terminalreporter.stats.values() for report in reports)
+    if rows:
+        terminalreporter.section("faults")
+        for line in tallies.table(rows):
+            terminalreporter.write_line(line)
+        tallies.keep(rows)

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.faults.preloaded import ROOT, Child, preloaded
+
+PROGRAM = "tests.faults.coordinator"
 
 if TYPE_CHECKING:
     from tests.faults.run import Run
@@ -26,14 +27,20 @@ class CoordinatorGone(Exception):
 class Driven:
     """A coordinator in a process of its own; used as a context it is closed in good order at the end."""
 
-    def __init__(self, run: Run, program: Sequence[str], variables: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, run: Run, arguments: Sequence[str], variables: Mapping[str, str], under: Sequence[str]
+    ) -> None:
         self._run = run
         self._numbers = itertools.count(1)
         self._asked: dict[int, str] = {}
+        self.process: Child | subprocess.Popen[bytes]
         with (run.path / "coordinators.log").open("ab") as log:
+            if not under:
+                self.process = preloaded.start(PROGRAM, arguments, env=variables, stderr=log.fileno())
+                return
             self.process = subprocess.Popen(
-                [sys.executable, *program],
-                env=run.variables(variables),
+                [*under, sys.executable, "-m", PROGRAM, *arguments],
+                env=variables,
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -42,7 +49,7 @@ class Driven:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process; with `under`, that of the command which runs it."""
         return self.process.pid
 
     def send(self, ask: str, **order: Any) -> int:

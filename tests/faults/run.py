@@ -34,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,11 @@ from manager import Manager
 from tests.faults.driven import Driven
 from tests.faults.oracle.check import examine
 from tests.faults.oracle.report import Report
+from tests.faults.preloaded import ROOT, preloaded
 from tests.support import story
 from tests.support.processes import eventually
 from tests.support.promises import clean_up
 
-ROOT = Path(__file__).resolve().parents[2]
 AGENT = Path(__file__).with_name("agent.py")
 SETTLE_SECONDS = 60.0
 KINDS: dict[int, str] = {signal.SIGKILL: "kill", signal.SIGSTOP: "stop", signal.SIGCONT: "cont"}
@@ -109,23 +109,25 @@ class Run:
 
     # --- coordinators and clients -------------------------------------------------------------------------------
 
-    def coordinator(self, *options: str, variables: Mapping[str, str] | None = None) -> Driven:
-        """A coordinator in a process of its own that holds the home by now."""
-        coordinator = Driven(self, ("-m", "tests.faults.coordinator", str(self.home), *options), variables)
+    def coordinator(
+        self, *options: str, variables: Mapping[str, str] | None = None, under: Sequence[str] = ()
+    ) -> Driven:
+        """A coordinator in a process of its own that holds the home by now.
+
+        It is forked from a process that has imported all it needs; or, with `under`, started anew by that command
+        (strace and its like), which is given the rest of the command line.
+        """
+        coordinator = Driven(self, (str(self.home), *options), self.variables(variables), under)
         coordinator.answer(0)
         return coordinator
 
     def outlive(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """One `outlive` command, finished."""
-        return subprocess.run(
-            [sys.executable, "-m", "manager.cli.main", "--home", str(self.home), *arguments],
+        return preloaded.run(
+            "manager.cli.main",
+            ["--home", str(self.home), *arguments],
             env=self.variables(variables),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
             timeout=SETTLE_SECONDS,
-            check=False,
         )
 
     def variables(self, more: Mapping[str, str] | None = None) -> dict[str, str]:

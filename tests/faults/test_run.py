@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.driven import CoordinatorGone
-from tests.faults.run import ROOT, Run
+from tests.faults.preloaded import ROOT
+from tests.faults.run import Run
 from tests.support.processes import eventually
+from tests.support.tally import Tally
 
 
-def test_a_killed_coordinator_breaks_no_promise(tmp_path: Path) -> None:
+def test_a_killed_coordinator_breaks_no_promise(tmp_path: Path, tally: Tally) -> None:
     """Agents of several kinds, the coordinator killed in between: the oracle finds nothing, nothing is left."""
     with Run.create(tmp_path, seed=1) as run:
         first = run.coordinator()
@@ -29,8 +31,29 @@ def test_a_killed_coordinator_breaks_no_promise(tmp_path: Path) -> None:
             second.ask("stop", agents=[keeper])
         report = run.judge()
         assert report.counts["starts"] == 3
+        tally("3 coordinator killed at random", coordinator_kills=1)
         path = run.path
     assert not path.exists()
+
+
+def test_a_forked_command_is_the_command(tmp_path: Path) -> None:
+    """`outlive` forked from a process that has imported it prints and returns what it does when started anew."""
+    with Run.create(tmp_path, seed=4) as run:
+        assert run.outlive("run", "--name", "one", "--", *run.program("--exit-after", "0.2")).returncode == 0
+        assert run.outlive("wait", "one").returncode == 0
+        forked = run.outlive("events", "one")
+        anew = subprocess.run(
+            [sys.executable, "-m", "manager.cli.main", "--home", str(run.home), "events", "one"],
+            cwd=ROOT,
+            env=run.variables(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert forked.stdout == anew.stdout != ""
+        refused = run.outlive("status", "nobody")
+        assert refused.returncode == 4
+        assert "nobody" in refused.stderr
 
 
 def test_an_order_that_was_not_answered_is_noted_as_such(tmp_path: Path) -> None:
