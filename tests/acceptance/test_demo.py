@@ -20,10 +20,10 @@ import pytest
 from eventstore import chain
 from manager.demo.agents import Stage
 from manager.demo.facts import gather
+from tests.support.others import MODULES, NOBODY, python_for_others
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 100.0
-NOBODY = 65534
 LAST_LINE = re.compile(r"0 duplicates, (\d+) of (\d+) exit codes known, log of (\d+) events verified")
 EXPECTED_EXITS = {"importer": "exit code 7", "victim": "signal 9 (SIGKILL)", "quick": "exit code 0"}
 
@@ -202,21 +202,14 @@ def test_an_interruption_leaves_nothing(temporary: Path, moment: str, signum: in
 def test_any_user_can_play_it(temporary: Path) -> None:
     """Without root and without any right in the checkout it works alike, and leaves its TMPDIR empty."""
     shutil.chown(temporary, NOBODY, NOBODY)
-    environment = {**_environment(temporary), "HOME": "/nonexistent"}
-
-    def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, env=environment, cwd="/", capture_output=True, text=True, check=False,
-            timeout=DEADLINE_SECONDS, user=NOBODY, group=NOBODY, extra_groups=[],
-        )  # fmt: skip
-
-    try:
-        can_import = as_nobody(sys.executable, "-c", "import manager.demo, sqlalchemy").returncode == 0
-    except PermissionError:
-        can_import = False
-    if not can_import:
+    python = python_for_others()
+    if python is None:
         pytest.skip("needs an interpreter and a checkout that other users may read")
-    done = as_nobody(*_demo())
+    done = subprocess.run(
+        [python, "-m", "manager.demo"], cwd="/", capture_output=True, text=True, check=False,
+        env={**_environment(temporary), "HOME": "/nonexistent", "PYTHONPATH": MODULES},
+        timeout=DEADLINE_SECONDS, user=NOBODY, group=NOBODY, extra_groups=[],
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert LAST_LINE.fullmatch(done.stdout.splitlines()[-1])
     assert list(temporary.iterdir()) == []

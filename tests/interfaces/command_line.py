@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ class CommandLine:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __call__(
-        self, *arguments: str, stdin: str | None = None, before: Sequence[str] = (), **variables: str
+        self, *arguments: str, stdin: str | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """One finished command. `before`: a prefix like `setpriv …`."""
+        """One finished command."""
         return subprocess.run(
-            [*before, *PROGRAM, *arguments],
+            [*PROGRAM, *arguments],
             env=self.environment(**variables),
             cwd=self.directory,
             input=stdin,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +14,7 @@ import pytest
 from manager.manager import Manager
 from manager.spec import AgentSpec
 from tests.interfaces.command_line import CommandLine
-
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+from tests.support.others import MODULES, NOBODY, python_for_others
 
 
 def check_refusal(done: object, code: int, *words: str) -> None:
@@ -165,14 +164,23 @@ def test_a_home_of_somebody_else(outlive: CommandLine) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv (util-linux)")
-def test_a_home_that_cannot_be_made(outlive: CommandLine, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_made() -> None:
     """A user who may not write there is told so, and with --home what to do."""
-    if not _may_nobody_run():
-        pytest.skip("needs a Python that another user may execute")
-    check_refusal(
-        outlive("run", "--home", "/root-only/home", "--", "true", before=NOBODY), 1, "/root-only", "--home"
+    python = python_for_others()
+    if python is None:
+        pytest.skip("needs an interpreter and a checkout that other users may read")
+    refused = subprocess.run(
+        [python, "-m", "manager.cli.main", "run", "--home", "/root-only/home", "--", "true"],
+        env={"PYTHONPATH": MODULES, "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
     )
+    check_refusal(refused, 1, "/root-only", "--home")
 
 
 def test_a_home_with_a_long_path(outlive: CommandLine, tmp_path: Path) -> None:
@@ -214,15 +222,3 @@ def test_a_database_that_is_none(outlive: CommandLine) -> None:
     (outlive.home / "events.db").write_bytes(b"not a database at all" * 100)
     (outlive.home / "events.db").chmod(0o600)
     check_refusal(outlive("ps"), 6, "events.db")
-
-
-def _may_nobody_run() -> bool:
-    import subprocess
-    import sys
-
-    return (
-        subprocess.run(
-            [*NOBODY, sys.executable, "-c", "import click"], capture_output=True, check=False
-        ).returncode
-        == 0
-    )
