@@ -6,21 +6,29 @@ import json
 import sqlite3
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tests.faults.oracle.faults import Fault, read_faults
 from tests.faults.oracle.fold import Agent, Attempt, fold
-from tests.faults.oracle.ledger import Fault, Line, Start, read_faults, read_ledger, read_lines
+from tests.faults.oracle.ledger import Line, Start, read_ledger, read_lines
 from tests.faults.oracle.log import Row, read_rows, reading, rows_of
 from tests.faults.oracle.processes import Process, living_processes
+from tests.faults.oracle.records import Damaged, read_record
 
 Key = tuple[str, int]
+TICK_NS = 10_000_000  # of the clock in /proc
+NEVER = 1 << 63
 
 
-@dataclass(frozen=True)
+@dataclass
 class Case:
-    """One reading of a run. `projected` are rows of the tables `agents` and `attempts`, read with the log."""
+    """One reading of a run; nothing of it changes afterwards.
+
+    `projected` are rows of the tables `agents` and `attempts`, read with the log; `read_at`: when the ledger was read.
+    """
 
     home: Path
     run: Path
@@ -33,15 +41,21 @@ class Case:
     faults: list[Fault]
     clients: list[dict[str, Any]]
     views: list[dict[str, Any]]
+    secrets: list[str]
     processes: dict[int, Process]
     offset_ns: int
+    read_at: int
+    _records: dict[Path, dict[str, Any] | Damaged | None] = field(default_factory=dict)
+    _pids: dict[Key, set[int]] = field(default_factory=dict)
 
-    @property
+    # --- agents and their attempts ------------------------------------------------------------------------------
+
+    @cached_property
     def attempts(self) -> list[Attempt]:
         """All attempts in the log."""
         return [attempt for agent in self.agents.values() for attempt in agent.attempts.values()]
 
-    @property
+    @cached_property
     def starts(self) -> list[Start]:
         """All first lines of agents."""
         return [line for lines in self.lines.values() for line in lines if isinstance(line, Start)]
@@ -51,9 +65,32 @@ class Case:
         agent = self.agents.get(key[0])
         return None if agent is None else agent.attempts.get(key[1])
 
+    def start(self, attempt: Attempt) -> Start | None:
+        """The attempt's first line, if it ever spoke."""
+        lines = self.lines.get((attempt.agent, attempt.number), ())
+        return next((line for line in lines if isinstance(line, Start)), None)
+
     def told(self, key: Key, kind: str) -> list[Line]:
         """An attempt's lines of one kind."""
         return [line for line in self.lines.get(key, ()) if line.kind == kind]
+
+    def tells(self, attempt: Attempt) -> bool:
+        """Whether its program is one that writes to the ledger: its silence means something."""
+        spawning = attempt.first("SPAWNING")
+        command = [] if spawning is None else spawning.body.get("spec", {}).get("command", [])
+        return len(command) > 4 and str(command[3]).endswith("/agent.py")
+
+    def pids(self, attempt: Attempt) -> set[int]:
+        """The attempt's processes and its shim: by the log, by the shim's own record and by the ledger."""
+        key = (attempt.agent, attempt.number)
+        if key not in self._pids:
+            known = [attempt.process or {}, self.record(attempt, "identity")]
+            found = {one.get(name) for one in known for name in ("pid", "shim_pid")}
+            found.update(line.pid for line in self.lines.get(key, ()))
+            self._pids[key] = {pid for pid in found if pid is not None}
+        return self._pids[key]
+
+    # --- records ------------------------------------------------------------------------------------------------
 
     def directory(self, attempt: Attempt) -> Path:
         """Where the attempt's records are."""
@@ -63,36 +100,42 @@ class Case:
 
     def record(self, attempt: Attempt, name: str) -> dict[str, Any]:
         """A record of the attempt's directory; empty when it is not there or damaged."""
-        try:
-            body = json.loads((self.directory(attempt) / f"{name}.json").read_bytes())["body"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return body if isinstance(body, dict) else {}
+        found = self.record_or_damage(attempt, name)
+        return found if isinstance(found, dict) else {}
 
-    def pids(self, attempt: Attempt) -> set[int]:
-        """The attempt's main process and its shim, by the log and by the shim's own record."""
-        known = [attempt.process or {}, self.record(attempt, "identity")]
-        found = {one.get(name) for one in known for name in ("pid", "shim_pid")}
-        found.update(line.pid for line in self.told((attempt.agent, attempt.number), "START"))
-        return {pid for pid in found if pid is not None}
+    def record_or_damage(self, attempt: Attempt, name: str) -> dict[str, Any] | Damaged | None:
+        """A record of the attempt's directory; None when there is no such file."""
+        path = self.directory(attempt) / f"{name}.json"
+        if path not in self._records:
+            try:
+                self._records[path] = read_record(path)
+            except Damaged as damage:
+                self._records[path] = damage
+        return self._records[path]
 
-    def done_to(self, attempt: Attempt, *targets: str) -> list[Fault]:
-        """The faults on these targets that cover the attempt."""
+    # --- faults -------------------------------------------------------------------------------------------------
+
+    def done_to(self, attempt: Attempt, *targets: str, before: int = NEVER) -> list[Fault]:
+        """The faults on these targets (all for none named) that cover the attempt and were done before that time."""
         pids = self.pids(attempt)
         return [
             fault
             for fault in self.faults
-            if fault.target in targets and fault.covers(attempt.agent, attempt.number, pids)
+            if (not targets or fault.target in targets)
+            and fault.at <= before
+            and fault.covers(attempt.agent, attempt.number, pids)
         ]
 
-    def boottime(self, microseconds: int) -> int:
-        """A time of the log in nanoseconds since boot."""
-        return microseconds * 1000 - self.offset_ns
+    # --- time and processes -------------------------------------------------------------------------------------
 
-    @property
+    def boottime(self, microseconds: int) -> int:
+        """A time of the log in nanoseconds since boot; past all times where clocks cannot be compared."""
+        return NEVER if self.has_clock_fault else microseconds * 1000 - self.offset_ns
+
+    @cached_property
     def has_clock_fault(self) -> bool:
         """Whether times of the log and of the ledger cannot be compared."""
-        return any(fault.kind == "clock" or fault.target == "clock" for fault in self.faults)
+        return any(fault.stops_time for fault in self.faults)
 
     def is_alive(self, start: Start) -> bool:
         """Whether the process that wrote this line executes now; False where that cannot be seen."""
@@ -108,8 +151,11 @@ class Case:
 
 def gather(run: Path) -> Case:
     """Read everything. Raises `Undecidable`."""
-    processes = living_processes()  # before the log: who ends in between is in the log as ended at worst
+    boottime_ns, offset_ns = _clock(run / "clock")
+    # Before the log: who ends in between is in the log as ended at worst.
+    processes = living_processes(environment_since=boottime_ns // TICK_NS - 1)
     lines: dict[Key, list[Line]] = defaultdict(list)
+    read_at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     for line in read_ledger(run / "ledger"):
         lines[line.key].append(line)
     with reading(run / "home" / "events.db") as database:
@@ -128,8 +174,10 @@ def gather(run: Path) -> Case:
         faults=read_faults(run / "faults.jsonl"),
         clients=read_lines(run / "clients.jsonl"),
         views=read_lines(run / "views.jsonl"),
+        secrets=_secrets(run / "secrets"),
         processes=processes,
-        offset_ns=_offset(run / "clock"),
+        offset_ns=offset_ns,
+        read_at=read_at,
     )
 
 
@@ -139,9 +187,16 @@ def _table(database: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
-def _offset(path: Path) -> int:
-    """The wall clock minus the clock since boot, in nanoseconds; as it is now where the run does not say."""
+def _secrets(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+def _clock(path: Path) -> tuple[int, int]:
+    """When the run began, since boot, and the wall clock minus that clock; in nanoseconds.
+
+    Where the run does not say: the beginning of time, and what the clocks say now.
+    """
     if path.exists():
         clock = json.loads(path.read_text())
-        return int(clock["realtime_ns"]) - int(clock["boottime_ns"])
-    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return int(clock["boottime_ns"]), int(clock["realtime_ns"]) - int(clock["boottime_ns"])
+    return 0, time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)

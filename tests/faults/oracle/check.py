@@ -8,10 +8,16 @@ from itertools import chain
 from pathlib import Path
 
 from tests.faults.oracle.case import Case, gather
+from tests.faults.oracle.ends import check_ends
+from tests.faults.oracle.exits import check_exits
 from tests.faults.oracle.fold import check_epochs, check_transitions
+from tests.faults.oracle.leftovers import check_leftovers
 from tests.faults.oracle.log import check_chain, check_prefixes
 from tests.faults.oracle.report import Report, Violation
+from tests.faults.oracle.signals import check_signals
 from tests.faults.oracle.starts import check_starts
+from tests.faults.oracle.unknowns import check_unknowns
+from tests.faults.oracle.views import check_views
 
 PATIENCE_SECONDS = 5.0  # for what ends or is reaped just now
 
@@ -51,6 +57,12 @@ def _violations(case: Case) -> Iterator[Violation]:
         check_transitions(case.rows),
         check_epochs(case.rows),
         check_starts(case),
+        check_exits(case),
+        check_ends(case),
+        check_unknowns(case),
+        check_signals(case),
+        check_views(case),
+        check_leftovers(case),
     )
 
 

@@ -1,9 +1,8 @@
-"""What the agents, the canaries, the clients and the harness wrote down."""
+"""What the agents, the canaries and the clients wrote down."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,25 +37,6 @@ class Start(Line):
     boot_id: str
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One fault that the harness did; `signal` where it was one."""
-
-    at: int
-    kind: str
-    target: str
-    pid: int | None
-    agent: str | None
-    attempt: int | None
-    signal: int | None
-
-    def covers(self, agent: str, attempt: int, pids: Collection[int]) -> bool:
-        """Whether it was done to this attempt, or to one of these processes; or to all of its target's kind."""
-        if self.agent is not None:
-            return self.agent == agent and self.attempt in (None, attempt)
-        return self.pid is None or self.pid in pids
-
-
 def read_ledger(path: Path) -> list[Line]:
     """The lines of a ledger in the order in which they were written; none for no file. Raises `Undecidable`."""
     if not path.exists():
@@ -78,25 +58,6 @@ def _line(text: str, path: Path) -> Line:
         return Line(kind, agent, attempt, int(words[3]), int(words[time_at]), tuple(rest))
     except (ValueError, IndexError) as error:
         raise Undecidable(f"cannot read the ledger {path}: {text!r}: {error}") from error
-
-
-def read_faults(path: Path) -> list[Fault]:
-    """The harness's list. Raises `Undecidable`."""
-    return [
-        Fault(
-            at=line["at"],
-            kind=line["kind"],
-            target=line["target"],
-            pid=line.get("pid"),
-            agent=line.get("agent"),
-            attempt=line.get("attempt"),
-            signal=line.get("signal") or _SIGNALS.get(line["kind"]),
-        )
-        for line in read_lines(path)
-    ]
-
-
-_SIGNALS = {"kill": 9, "oom": 9, "term": 15, "stop": 19, "cont": 18}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """One process as /proc shows it."""
+    """One process as /proc shows it; `environment` only of those that were asked for."""
 
     pid: int
     parent: int
@@ -21,8 +21,8 @@ class Process:
     environment: frozenset[bytes]
 
 
-def living_processes() -> dict[int, Process]:
-    """Every process, zombies included, by pid."""
+def living_processes(*, environment_since: int) -> dict[int, Process]:
+    """Every process, zombies included, by pid; the environments of those that began at this tick or later."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     own_namespace = os.stat("/proc/self/ns/pid").st_ino
     found = {}
@@ -35,6 +35,7 @@ def living_processes() -> dict[int, Process]:
             continue
         head, _, tail = stat.rpartition(")")
         words = tail.split()
+        is_young = int(words[19]) >= environment_since
         found[int(name)] = Process(
             pid=int(name),
             parent=int(words[1]),
@@ -43,7 +44,7 @@ def living_processes() -> dict[int, Process]:
             boot_id=boot_id,
             comm=head.partition("(")[2],
             is_zombie=words[0] in "ZX",
-            environment=frozenset(_read(f"/proc/{name}/environ").split(b"\0")),
+            environment=frozenset(_read(f"/proc/{name}/environ").split(b"\0")) if is_young else frozenset(),
         )
     return found
 

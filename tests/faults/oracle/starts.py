@@ -43,7 +43,7 @@ def _intent(case: Case, start: Start) -> Iterator[Violation]:
             spawning.position,
         )
     path = case.directory(attempt) / "identity.json"
-    if any(fault.kind == "damage" for fault in case.done_to(attempt, "attempt", "store", "host")):
+    if any(fault.spoils_records for fault in case.done_to(attempt)):
         return
     if not path.exists():
         yield _of(start, "intent before exec", f"pid {start.pid} ran, and {path} is missing")
