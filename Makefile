@@ -6,6 +6,8 @@ VENV ?= .venv
 PYTHON ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
+STORM_KILLS ?= 10000
+STORM_SEED ?=
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq
@@ -20,7 +22,7 @@ help:
 	@echo 'make demo    agents survive the kill of their coordinator, shown on real processes'
 	@echo 'make test    format, lint, types, documents, then every test'
 	@echo 'make faults  every fault that is injected in part by `make test`, in full: an hour or more'
-	@echo 'make storm   more of the same, for a night: random kills of everything (STORM_KILLS=N)'
+	@echo 'make storm   10,000 kills at random of everything (STORM_KILLS=N, STORM_SEED=S to have one again)'
 	@echo 'make check   the first half of that, without the tests'
 	@echo 'make docs    write the generated documents'
 	@echo 'make bench   outlive beside other process managers'
@@ -40,6 +42,7 @@ faults: $(INSTALLED)
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m faults $(PYTEST_ARGS)
 
 storm: $(INSTALLED)
+	@$(RUN) -m tests.faults.storm --kills $(STORM_KILLS) --workers $(WORKERS) $(if $(STORM_SEED),--seed $(STORM_SEED))
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m storm $(PYTEST_ARGS)
 
 check: $(INSTALLED)

@@ -30,8 +30,17 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id IN"  # noqa: 
 _TAIL = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 
 
-class Draft(NamedTuple):
-    """An event as it will be stored, checked and encoded before the lock is taken. Only `draft` makes one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Events for one stream. `expected_version` is the stream's version now; 0: there is no such stream yet."""
+
+    stream: str
+    events: Sequence[NewEvent]
+    expected_version: int
+
+
+class _Draft(NamedTuple):
+    """An event as it will be stored, checked and encoded before the lock is taken."""
 
     event_id: str
     stream: str
@@ -46,19 +55,10 @@ class Draft(NamedTuple):
     event: Event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Events for one stream, drafted for it or not. `expected_version` is its version now; 0: there is none yet."""
-
-    stream: str
-    events: Sequence[NewEvent | Draft]
-    expected_version: int
-
-
 class Order(NamedTuple):
     """One all-or-nothing append: (stream, expected version, drafts) for each batch. `epoch` None: unchecked."""
 
-    batches: tuple[tuple[str, int, tuple[Draft, ...]], ...]
+    batches: tuple[tuple[str, int, tuple[_Draft, ...]], ...]
     ids: tuple[str, ...]
     epoch: int | None
 
@@ -66,11 +66,7 @@ class Order(NamedTuple):
 def order_of(batches: Sequence[Batch], epoch: int | None) -> Order:
     """Check and encode. Raises `InvalidRequest` for what the log could not keep or give back."""
     drafted = tuple(
-        (
-            batch.stream,
-            batch.expected_version,
-            tuple(new if isinstance(new, Draft) else draft(batch.stream, new) for new in batch.events),
-        )
+        (batch.stream, batch.expected_version, tuple(_draft(batch.stream, new) for new in batch.events))
         for batch in batches
     )
     ids = tuple(draft.event_id for _, _, drafts in drafted for draft in drafts)
@@ -179,7 +175,7 @@ class Appending:
             " put the newer one back"
         )
 
-    def _record(self, draft: Draft) -> RecordedEvent:
+    def _record(self, draft: _Draft) -> RecordedEvent:
         position = self.tail + len(self.new) + 1
         version = self.version(draft.stream) + 1
         leaf = chain.leaf(
@@ -230,12 +226,11 @@ class Appending:
         return row
 
 
-def _content(row: Draft | RecordedEvent) -> tuple[object, ...]:
+def _content(row: _Draft | RecordedEvent) -> tuple[object, ...]:
     return row.stream, row.type, row.schema_version, row.data
 
 
-def draft(stream: str, new: NewEvent) -> Draft:
-    """`new` checked and encoded for `stream`. Raises `InvalidRequest` for what the log could not keep or give back."""
+def _draft(stream: str, new: NewEvent) -> _Draft:
     type_name, schema_version, data = encode(new.event)
     if _UUID.fullmatch(new.event_id) is None:
         raise InvalidRequest(
@@ -256,7 +251,7 @@ def draft(stream: str, new: NewEvent) -> Draft:
             raise InvalidRequest(
                 f"cannot append event {new.event_id}: {text[:50]!r} holds a NUL or is not text of 1024 bytes"
             )
-    return Draft(
+    return _Draft(
         event_id=new.event_id,
         stream=stream,
         type=type_name,

@@ -44,6 +44,8 @@ def obey(manager: Manager, order: dict[str, Any]) -> list[AgentStatus]:
     if ask == "spawn":
         items = [(one["name"], AgentSpec.model_validate(one["spec"])) for one in order["items"]]
         return manager.spawn_many(items, wait=wait)
+    if ask == "ensure":
+        return [manager.ensure(one["name"], AgentSpec.model_validate(one["spec"])) for one in order["items"]]
     if ask in ("stop", "kill"):
         grace = None if order.get("grace") is None else tuple(order["grace"])
         return manager.stop_many(agents, grace=grace, forced=ask == "kill", wait=wait)

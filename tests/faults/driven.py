@@ -77,7 +77,9 @@ class Driven:
         assert answer["id"] == number, answer
         if (ask := self._asked.pop(number, None)) is not None:
             for agent in answer["agents"] or [None]:
-                self._run.told(ask, answer["answer"], agent=agent, position=answer["position"])
+                self._run.told(
+                    ask, answer["answer"], agent=agent, position=answer["position"], error=answer["error"]
+                )
         return answer
 
     def ask(self, ask: str, **order: Any) -> dict[str, Any]:
@@ -96,8 +98,12 @@ class Driven:
     def kill(self) -> None:
         """SIGKILL, noted before; its process is reaped."""
         self._run.kill("coordinator", self.pid, signal.SIGKILL)
+        self.mourn()
+
+    def mourn(self) -> None:
+        """Collect what it had answered before somebody killed it, and reap it."""
         with contextlib.suppress(CoordinatorGone):
-            while self._asked:  # what it had answered before it was killed, it has answered
+            while self._asked:
                 self.answer(next(iter(self._asked)))
         self._end()
 

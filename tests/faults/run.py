@@ -4,7 +4,7 @@
     RUN/ledger          what the agents say of themselves (tests/faults/agent.py tells the form)
     RUN/canaries        the same of canaries: processes that must never be signalled
     RUN/faults.jsonl    {at: boottime ns, kind, target, pid, agent, attempt, seed, …}, each written before it is done
-    RUN/clients.jsonl   {ask, id, answer: ack | error | none, agent, position}
+    RUN/clients.jsonl   {ask, id, answer: ack | error | none, agent, position, error}
     RUN/snapshots/N.db  consistent copies of the log as it was at position N
     RUN/views.jsonl     {position, agents}: what `outlive ps --all --json` printed while nothing changed
     RUN/trace/*         output of `strace -f -ttt -yy` over our processes
@@ -134,11 +134,19 @@ class Run:
         """The environment of our own processes: the modules under test are this checkout's."""
         return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
 
-    def told(self, ask: str, answer: str, *, agent: str | None = None, position: int | None = None) -> None:
+    def told(
+        self,
+        ask: str,
+        answer: str,
+        *,
+        agent: str | None = None,
+        position: int | None = None,
+        error: str | None = None,
+    ) -> None:
         """Note what a client asked for and was told: "ack", "error", or "none" where no answer came."""
         self._asked += 1
         line = {"ask": ask, "id": self._asked, "answer": answer, "agent": agent, "position": position}
-        _append(self.path / "clients.jsonl", line)
+        _append(self.path / "clients.jsonl", {**line, "error": error})
 
     # --- faults -------------------------------------------------------------------------------------------------
 
@@ -182,6 +190,12 @@ class Run:
         """The words of the ledger's lines of one kind, the kind left out."""
         text = self.ledger.read_text() if self.ledger.exists() else ""
         return [line.split()[1:] for line in text.splitlines() if line.startswith(kind + " ")]
+
+    def bodies(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one type, as the log has their fields."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.home}/events.db?mode=ro", uri=True)) as log:
+            found = log.execute("SELECT data FROM events WHERE type = ? ORDER BY position", (kind,))
+            return [json.loads(row[0]) for row in found]
 
     def snapshot(self) -> Path:
         """Keep a consistent copy of the log as it is now."""

@@ -1,0 +1,53 @@
+"""Kills at random times, of everything that is ours and of agents, judged by the oracle."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.faults import storm, targets
+from tests.faults.run import Run
+from tests.support.tally import Tally
+
+RUNS = 10
+SHIMS = 40
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_a_storm_of_kills(tmp_path: Path, tally: Tally, seed: int) -> None:
+    """Whatever it was at: nothing runs twice, nothing is guessed, nothing is forgotten, nothing is left."""
+    counts = storm.one_run(tmp_path, seed, storm.KILLS_A_RUN)
+    told = ("starts", "killed: coordinator", "killed: command", *(name for name in counts if "exits" in name))
+    more = {re.sub(r"\W+", "_", name): counts[name] for name in told}
+    tally("3 anything killed at random", runs=counts["kills"], **more)
+    tally("4 launcher or shim killed at random", runs=counts["killed: launcher"] + counts["killed: shim"])
+    tally("5 several of ours killed together, at random", runs=counts["several at once"])
+
+
+def test_a_lost_shim_hides_no_exit_code_from_a_coordinator_that_watches(tmp_path: Path, tally: Tally) -> None:
+    """Shims are killed while their agents run: whoever held the agents' pidfds tells every exit exactly."""
+    with (
+        Run.create(tmp_path, seed=11) as run,
+        run.coordinator(variables=targets.variables(run)) as coordinator,
+    ):
+        moments = [f"{run.chance.uniform(0.2, 2):.3f}" for _ in range(SHIMS)]
+        agents = coordinator.spawn(
+            *(run.agent("--exit-after", moment, "--code", "7") for moment in moments), wait=False
+        )
+        coordinator.ask("wait", agents=agents, timeout=0.1)
+        lost = 0
+        while living := [target for target in targets.helpers(run) if target.role == "shim"]:
+            chosen = run.chance.sample(living, min(len(living), 3))
+            targets.close([target for target in living if target not in chosen])
+            lost += len(targets.strike(run, chosen))
+        coordinator.ask("wait", agents=agents)
+        exits = [body["exit"] for body in run.bodies("ZOMBIE_REAPED")]
+        coordinator.close()
+        run.judge()
+    known = sum(1 for told in exits if told["kind"] == "code" and told["code"] == 7)
+    tally("4 shim killed under a watching coordinator", runs=lost, exits_known=known)
+    assert lost > SHIMS / 2
+    assert known == len(exits)
