@@ -30,17 +30,8 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id IN"  # noqa: 
 _TAIL = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Events for one stream. `expected_version` is the stream's version now; 0: there is no such stream yet."""
-
-    stream: str
-    events: Sequence[NewEvent]
-    expected_version: int
-
-
-class _Draft(NamedTuple):
-    """An event as it will be stored, checked and encoded before the lock is taken."""
+class Draft(NamedTuple):
+    """An event as it will be stored, checked and encoded before the lock is taken. Only `draft` makes one."""
 
     event_id: str
     stream: str
@@ -55,10 +46,19 @@ class _Draft(NamedTuple):
     event: Event
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Events for one stream, drafted for it or not. `expected_version` is its version now; 0: there is none yet."""
+
+    stream: str
+    events: Sequence[NewEvent | Draft]
+    expected_version: int
+
+
 class Order(NamedTuple):
     """One all-or-nothing append: (stream, expected version, drafts) for each batch. `epoch` None: unchecked."""
 
-    batches: tuple[tuple[str, int, tuple[_Draft, ...]], ...]
+    batches: tuple[tuple[str, int, tuple[Draft, ...]], ...]
     ids: tuple[str, ...]
     epoch: int | None
 
@@ -66,7 +66,11 @@ class Order(NamedTuple):
 def order_of(batches: Sequence[Batch], epoch: int | None) -> Order:
     """Check and encode. Raises `InvalidRequest` for what the log could not keep or give back."""
     drafted = tuple(
-        (batch.stream, batch.expected_version, tuple(_draft(batch.stream, new) for new in batch.events))
+        (
+            batch.stream,
+            batch.expected_version,
+            tuple(new if isinstance(new, Draft) else draft(batch.stream, new) for new in batch.events),
+        )
         for batch in batches
     )
     ids = tuple(draft.event_id for _, _, drafts in drafted for draft in drafts)
@@ -175,7 +179,7 @@ class Appending:
             " put the newer one back"
         )
 
-    def _record(self, draft: _Draft) -> RecordedEvent:
+    def _record(self, draft: Draft) -> RecordedEvent:
         position = self.tail + len(self.new) + 1
         version = self.version(draft.stream) + 1
         leaf = chain.leaf(
@@ -226,11 +230,12 @@ class Appending:
         return row
 
 
-def _content(row: _Draft | RecordedEvent) -> tuple[object, ...]:
+def _content(row: Draft | RecordedEvent) -> tuple[object, ...]:
     return row.stream, row.type, row.schema_version, row.data
 
 
-def _draft(stream: str, new: NewEvent) -> _Draft:
+def draft(stream: str, new: NewEvent) -> Draft:
+    """`new` checked and encoded for `stream`. Raises `InvalidRequest` for what the log could not keep or give back."""
     type_name, schema_version, data = encode(new.event)
     if _UUID.fullmatch(new.event_id) is None:
         raise InvalidRequest(
@@ -251,7 +256,7 @@ def _draft(stream: str, new: NewEvent) -> _Draft:
             raise InvalidRequest(
                 f"cannot append event {new.event_id}: {text[:50]!r} holds a NUL or is not text of 1024 bytes"
             )
-    return _Draft(
+    return Draft(
         event_id=new.event_id,
         stream=stream,
         type=type_name,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eventstore.errors import InvalidRequest, OutliveError
-from manager.process.attempt_dir import read_record
+from manager.process.attempt_dir import read_as
 from manager.process.identity import TOKEN_VARIABLE
 from manager.spec import AgentSpec
 
@@ -53,7 +53,7 @@ def first_request(spec: AgentSpec, *, nofile: tuple[int, int]) -> dict[str, Any]
 
 def again(previous: Path) -> dict[str, Any]:
     """The request that the attempt in directory `previous` was started with. Raises `SpecLost`."""
-    body = read_record(str(previous / "spec.json"))
+    body = read_as("spec", str(previous))
     if not isinstance(body, dict):
         raise SpecLost(
             f"cannot start it again: {previous / 'spec.json'} is missing or damaged; "

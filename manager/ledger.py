@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import NamedTuple
 
-from eventstore.appending import Batch
+from eventstore.appending import Batch, Draft, draft
 from eventstore.events import AgentEvent
 from eventstore.lifecycle import evolve
 from eventstore.record import NewEvent
@@ -25,7 +25,7 @@ from manager.origin import Origin
 class _Staged(NamedTuple):
     stream: str
     version_before: int
-    event: NewEvent
+    event: Draft
 
 
 class Ledger:
@@ -61,7 +61,7 @@ class Ledger:
         """Decide, fold and stage; the events that followed. Without `origin` it goes on with the agent's last order.
 
         `not_before`: the least time to decide by, for a deadline that the monotonic clock says has passed.
-        Raises `InvalidRequest` and changes nothing when the state does not allow it.
+        Raises `InvalidRequest` and changes nothing when the state does not allow it, or the log could not hold it.
         """
         state = self.states.get(agent_id)
         now = max(self._clock(), not_before)
@@ -70,10 +70,10 @@ class Ledger:
             # Found by a recovery, the start may be long ago. Clocks that were set do not put it before its intent.
             now = min(now, max(state.requested_at, command.executed_at))
         correlation, cause = self._last.get(agent_id, ("", ""))
-        if isinstance(command, Spawn):
-            self._before_start[agent_id] = (state, (correlation, cause))
+        before_all = (state, (correlation, cause))
         if origin is None:
             origin = Origin("coordinator", correlation or str(uuid.uuid4()))
+        staged: list[_Staged] = []
         for event in events:
             event_id = str(uuid.uuid4())
             new = NewEvent(
@@ -86,8 +86,13 @@ class Ledger:
             )
             before = 0 if state is None else state.version
             state = evolve(state, event, now)
-            self._staged.append(_Staged(f"agent/{agent_id}", before, new))
+            # What could not be recorded is refused here: once staged it would keep all that follows from the log.
+            stream = f"agent/{agent_id}"
+            staged.append(_Staged(stream, before, draft(stream, new)))
             cause = event_id
+        self._staged += staged
+        if isinstance(command, Spawn):
+            self._before_start[agent_id] = before_all
         if state is not None and events:
             self.believe(agent_id, state, origin.correlation_id, cause)
         return events

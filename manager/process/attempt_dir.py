@@ -116,7 +116,19 @@ def read_attempt(path: str) -> AttemptFiles:
     """Everything that an attempt's directory says. Raises OSError when we, not the files, are at fault (EMFILE)."""
     names = ("spec", "identity", "exec", "main", "exit", "sweep")
     exists = os.path.isdir(path)
-    return AttemptFiles(exists, *(read_record(f"{path}/{name}.json") for name in names))
+    return AttemptFiles(exists, *(read_as(name, path) for name in names))
+
+
+def read_as(name: str, path: str) -> Record:
+    """``NAME.json`` of the attempt's directory `path`; what no shim would write is Damaged, however well it is formed.
+
+    Raises OSError as `read_attempt` does.
+    """
+    from manager.process import record_shapes  # for readers alone: a shim has no memory to spare
+
+    record = read_record(f"{path}/{name}.json")
+    reason = record_shapes.problem(name, record) if isinstance(record, dict) else None
+    return record if reason is None else Damaged(f"{path}/{name}.json", f"no shim wrote it: {reason}")
 
 
 def read_record(path: str) -> Record:

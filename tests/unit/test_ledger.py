@@ -67,6 +67,20 @@ def test_a_refusal_stages_nothing(ledger: Ledger) -> None:
     assert ledger.states == {}
 
 
+@pytest.mark.parametrize("reason", ["a\0b", "\udcff", "x" * 70_000])
+def test_one_order_that_cannot_be_recorded_spoils_nothing_after_it(
+    ledger: Ledger, store: EventStore, reason: str
+) -> None:
+    """A reason that the log cannot hold is refused when it is given; what is ordered afterwards is recorded."""
+    ledger.stage("x", _spawn())
+    ledger.stage("x", do.ConfirmStarted(process=PROCESS))
+    with pytest.raises(InvalidRequest, match="cannot record STOP_REQUESTED"):
+        ledger.stage("x", do.RequestStop(reason=reason))
+    ledger.stage("x", do.RequestStop(reason="enough"))
+    ledger.commit()
+    assert [row.type for row in store.read()] == ["SPAWNING", "STARTED", "STOP_REQUESTED", "SIGTERM_SENT"]
+
+
 def test_a_start_is_dated_by_its_shim_within_reason(ledger: Ledger) -> None:
     """The time that the shim wrote counts, but neither one before the intent nor one in the future."""
     for agent, executed_at, expected in (

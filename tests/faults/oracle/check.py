@@ -8,14 +8,19 @@ from itertools import chain
 from pathlib import Path
 
 from tests.faults.oracle.case import Case, gather
+from tests.faults.oracle.clients import check_clients
 from tests.faults.oracle.ends import check_ends
 from tests.faults.oracle.exits import check_exits
 from tests.faults.oracle.fold import check_epochs, check_transitions
 from tests.faults.oracle.leftovers import check_leftovers
 from tests.faults.oracle.log import check_chain, check_prefixes
+from tests.faults.oracle.notices import check_notices
+from tests.faults.oracle.policy import check_policy
 from tests.faults.oracle.report import Report, Violation
+from tests.faults.oracle.secrets import check_secrets
 from tests.faults.oracle.signals import check_signals
 from tests.faults.oracle.starts import check_starts
+from tests.faults.oracle.trace import check_trace
 from tests.faults.oracle.unknowns import check_unknowns
 from tests.faults.oracle.views import check_views
 
@@ -62,7 +67,12 @@ def _violations(case: Case) -> Iterator[Violation]:
         check_unknowns(case),
         check_signals(case),
         check_views(case),
+        check_notices(case),
+        check_clients(case),
+        check_policy(case),
         check_leftovers(case),
+        check_secrets(case),
+        check_trace(case),
     )
 
 

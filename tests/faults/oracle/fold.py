@@ -168,12 +168,19 @@ def fold(rows: Iterable[Row]) -> dict[str, Agent]:
 
 
 def check_transitions(rows: Iterable[Row]) -> Iterator[Violation]:
-    """Whatever the table lacks."""
+    """Whatever the table lacks; a name that two agents have that have not ended."""
     agents: dict[str, Agent] = {}
+    holders: dict[str, str] = {}
     for row in rows:
         if row.agent is None:
             continue
-        wrong = agents.setdefault(row.agent, Agent(row.agent)).add(row)
+        agent = agents.setdefault(row.agent, Agent(row.agent))
+        wrong = agent.add(row)
+        if agent.state in FINAL:
+            if holders.get(agent.name) == agent.id:
+                del holders[agent.name]
+        elif holders.setdefault(agent.name, agent.id) != agent.id:
+            wrong = wrong or f"the name {agent.name} is that of {holders[agent.name]}, which has not ended"
         if wrong is not None:
             yield Violation("legal transitions", wrong, row.position, row.agent, row.attempt)
 

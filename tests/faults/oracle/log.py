@@ -1,4 +1,4 @@
-"""The log, read by SQL and verified with an encoder of the oracle's own, from docs/log-format.md alone."""
+"""The log, read by SQL and verified with an encoder of the oracle's own, after the description of it alone."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def check_chain(rows: Sequence[Row]) -> Iterator[Violation]:
     """Dense positions and versions, unique ids, the hash chain."""
     versions: dict[str, int] = {}
     ids: dict[str, int] = {}
-    previous = bytes(32)
+    previous, recorded_at = bytes(32), 0
     for expected, row in enumerate(rows, start=1):
         if row.position != expected:
             yield _at(row, "dense positions", f"position {row.position} stands where {expected} belongs")
@@ -113,9 +113,11 @@ def check_chain(rows: Sequence[Row]) -> Iterator[Violation]:
             yield _at(row, "hash chain", "its previous_hash is not the hash of the row before")
         if _cannot_be_hashed(row) or row.computed_hash(row.previous_hash) != row.hash:
             yield _at(row, "hash chain", "its columns do not give its hash")
+        if row.recorded_at < recorded_at:
+            yield _at(row, "dense positions", "recorded before the row that precedes it")
         versions[row.stream] = row.version
         ids.setdefault(row.event_id, row.position)
-        previous = row.hash
+        previous, recorded_at = row.hash, row.recorded_at
 
 
 def check_prefixes(rows: Sequence[Row], earlier: Sequence[tuple[str, Sequence[Row]]]) -> Iterator[Violation]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 PROMISES = {
-    "dense positions": "positions are 1, 2, 3 … and versions are dense in each stream",
+    "dense positions": "positions are 1, 2, 3 … in order of time, and versions are dense in each stream",
     "unique ids": "no event id is used twice",
     "hash chain": "each row's hash is that of its columns and of the row before",
     "stable history": "an earlier reading of the log is the beginning of every later one",
@@ -23,11 +23,11 @@ PROMISES = {
     "canary unharmed": "a process that took over a pid is never signalled",
     "true exit": "the recorded exit is what happened to the process",
     "meaning of the end": "the outcome follows from the exit and from what was asked",
-    "one end": "an attempt ends at most once in the log, and only after it was started",
+    "one end": "an attempt ends once in the log, after it was started, and no exit is forgotten",
     "justified unknown": "an exit is unknown only where a fault took away whoever saw it, and says why",
     "alive is not ended": "the log never calls a living process ended",
     "epochs in order": "each coordinator has the next epoch, and nothing is appended with an older one",
-    "legal transitions": "an agent's events follow the lifecycle's table",
+    "legal transitions": "an agent's events follow the lifecycle's table, and no two living agents share a name",
     "views are the fold": "what people read is the fold of the log",
     "agents notice nothing": "an agent is not held up, and gets no signal that nobody asked for",
     "restart policy": "a restart follows its policy or an order, in time and number",

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tests.faults.oracle.case import Case
+from tests.faults.oracle.fold import Attempt
 from tests.faults.oracle.ledger import Start
+from tests.faults.oracle.log import Row
 from tests.faults.oracle.report import Violation
+from tests.faults.oracle.truth import inflicted
 
 SLACK_NS = 5_000_000  # the two clocks are not read at once
 FILE_SLACK_NS = 50_000_000  # a file's time is that of the last tick
@@ -25,6 +28,31 @@ def check_starts(case: Case) -> Iterator[Violation]:
         yield from _identity(case, start)
         yield from _presence(case, start)
     yield from _one_at_a_time(case)
+    for attempt in case.attempts:
+        started = attempt.first("STARTED")
+        if started is not None and not any(fault.spoils_records for fault in case.done_to(attempt)):
+            yield from _recorded(case, attempt, started)
+
+
+def _recorded(case: Case, attempt: Attempt, started: Row) -> Iterator[Violation]:
+    """A start is recorded with the identity that is on disk, and of a program that ran."""
+    on_disk, recorded = case.record(attempt, "identity"), attempt.process or {}
+    if not on_disk:
+        evidence = "STARTED is recorded, and no identity was written"
+        yield Violation("intent before exec", evidence, started.position, attempt.agent, attempt.number)
+    for name, value in recorded.items():
+        if on_disk and on_disk.get(name) != value:
+            evidence = f"STARTED says {name} {value}, identity.json {on_disk.get(name)}"
+            yield Violation("true identity", evidence, started.position, attempt.agent, attempt.number)
+    # Before its first line only something that was done to it keeps an agent from writing it.
+    if (
+        case.tells(attempt)
+        and case.start(attempt) is None
+        and attempt.is_over
+        and not inflicted(case, attempt)
+    ):
+        evidence = "STARTED is recorded, and the program never spoke"
+        yield Violation("true identity", evidence, started.position, attempt.agent, attempt.number)
 
 
 def _intent(case: Case, start: Start) -> Iterator[Violation]:
@@ -63,10 +91,8 @@ def _identity(case: Case, start: Start) -> Iterator[Violation]:
         "boot_id": start.boot_id,
         "pid_namespace": start.pid_namespace,
     }
-    for source, recorded in (
-        ("STARTED", attempt.process),
-        ("identity.json", case.record(attempt, "identity")),
-    ):
+    sources = {"STARTED": attempt.process, "identity.json": case.record(attempt, "identity")}
+    for source, recorded in sources.items():
         for name, value in told.items():
             if recorded and recorded.get(name) != value:
                 evidence = f"{source} says {name} {recorded.get(name)}, the process itself {value}"
