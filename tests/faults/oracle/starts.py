@@ -122,6 +122,8 @@ def _one_at_a_time(case: Case) -> Iterator[Violation]:
         by_agent.setdefault(start.agent, []).append(start)
     for starts in by_agent.values():
         for before, after in pairwise(sorted(starts, key=lambda start: start.at)):
+            if before.attempt == after.attempt:
+                continue  # which "one start" is about
             last = max((line.at for line in case.lines[before.key] if line.pid == before.pid), default=0)
             if last > after.at:
                 evidence = f"attempt {before.attempt} (pid {before.pid}) still wrote after this one began"

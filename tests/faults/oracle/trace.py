@@ -72,7 +72,7 @@ class Traced:
         self._is_whole = True
         for attempt in case.attempts:
             identity = case.record(attempt, "identity") or attempt.process or {}
-            self._is_whole = self._is_whole and case.tells(attempt)
+            self._is_whole = self._is_whole and (case.tells(attempt) or attempt.first("STARTED") is None)
             if "pid" in identity:
                 self.mains.setdefault(identity["pid"], []).append(attempt)
                 self.shims[identity["shim_pid"]] = identity["pid"]
