@@ -2,11 +2,12 @@
 
 Orders are JSON lines on standard input, `{"id", "ask", …}`; each gets one line on standard output once it is done:
 `{"id", "answer": "ack" | "error", "agents": [id, …], "position", "error"}`. `position` is the head of the log then. At
-the end of its input it closes the home in good order.
+the end of its input it closes the home in good order. `--bug=NAME` gives it that bug of `tests.faults.seeded.broken`.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from typing import Any
@@ -18,6 +19,9 @@ from manager.status import AgentStatus
 
 def main(home: str, *options: str) -> None:
     """Open the home, say so, obey."""
+    for option in options:
+        if option.startswith("--bug="):
+            importlib.import_module("tests.faults.seeded.broken").BUGS[option[6:]].plant()
     with Manager.open(home, actor="fault harness", takeover="--takeover" in options) as manager:
         _say({"id": 0, "answer": "ack", "agents": [], "position": _head(manager), "error": None})
         for line in sys.stdin:
