@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Literal
 
 from eventstore.values import ProcessRecord
@@ -14,6 +15,7 @@ from manager.process.identity import prove, prove_descendant
 from manager.process.signalling import ProvenProcess
 
 Timer = Literal["window", "look", "stage", "kill", "backoff"]
+RETRY_SECONDS = 1.0  # for descriptors or memory to be free again
 
 
 class Attachment:
@@ -39,12 +41,16 @@ class Attachment:
         """Keep the shim's pidfd as its parent opened it."""
         self._shim_pidfd = pidfd
 
-    def hold_main(self, process: ProcessRecord) -> None:
-        """Open and prove the main process, so that its exit is known even if its shim is lost."""
+    def hold_main(self, process: ProcessRecord) -> bool:
+        """Open and prove the main process, so that its exit is known even if its shim is lost; False: try it later."""
         self.process = process
         self.via = "shim"
         if self.main is None:
-            self.main = prove(main_identity(process), shim_holds_lock=True).process
+            try:
+                self.main = prove(main_identity(process), shim_holds_lock=True).process
+            except OSError:  # out of descriptors
+                return False
+        return True
 
     def adopt(self, look: Look) -> None:
         """Keep the handles of a look that we do not have yet, and close the others."""
@@ -69,32 +75,53 @@ class Attachment:
         """Whether the main process is known to be over (a zombie counts)."""
         return self.main is not None and self.main.has_ended
 
-    def members(self) -> list[ProvenProcess]:
-        """Handles of all living processes of the attempt, the main process first; the caller closes them."""
-        shim = self.shim()
-        found: list[ProvenProcess] = []
-        if self.process is not None and not self.has_main_ended():
-            main = prove(main_identity(self.process), shim_holds_lock=shim is not None).process
-            found += [] if main is None else [main]
-        if shim is not None:
-            found += tree.descendants(shim)
-        elif self.token:
-            found += tree.token_holders(self.token)
-        if self.process is not None and self.process.cgroup is not None:
-            found += tree.cgroup_members(self.process.cgroup)
-        return _without_doubles(found)
+    def members(self) -> Iterator[ProvenProcess]:
+        """Handles of all living processes of the attempt, the main process first, each once.
 
-    def roots(self) -> list[ProvenProcess]:
+        Here and in `roots` each serves until the next one is asked for.
+        """
+        seen: set[int] = set()
+        for process in chain(self._living_main(), self._living_others()):
+            if process.pid not in seen:
+                seen.add(process.pid)
+                yield process
+
+    def roots(self) -> Iterator[ProvenProcess]:
         """The main process, or, when it has ended before its tree, the processes directly below the shim."""
+        is_main_alive = False
+        for main in self._living_main():
+            is_main_alive = True
+            yield main
+        if is_main_alive:
+            return
         shim = self.shim()
-        if self.process is not None and not self.has_main_ended():
-            main = prove(main_identity(self.process), shim_holds_lock=shim is not None).process
-            if main is not None:
-                return [main]
         if shim is None:
-            return self.members()
-        proofs = (prove_descendant(shim, pid) for pid in procfs.children_listed(shim.pid) or ())
-        return [process for process in proofs if process is not None]
+            yield from self.members()
+            return
+        for pid in procfs.children_listed(shim.pid) or ():
+            process = prove_descendant(shim, pid)
+            if process is not None:
+                with process:
+                    yield process
+
+    def _living_main(self) -> Iterator[ProvenProcess]:
+        if self.main is not None:  # takes no descriptor: a stop works when there are none left
+            if not self.main.has_ended:
+                yield self.main
+        elif self.process is not None:
+            proof = prove(main_identity(self.process), shim_holds_lock=lambda: self.shim() is not None)
+            if proof.process is not None:
+                with proof.process:
+                    yield proof.process
+
+    def _living_others(self) -> Iterator[ProvenProcess]:
+        shim = self.shim()
+        if shim is not None:
+            yield from tree.descendants(shim)
+        elif self.token:
+            yield from tree.token_holders(self.token)
+        if self.process is not None and self.process.cgroup is not None:
+            yield from tree.cgroup_members(self.process.cgroup)
 
     # --- watching -----------------------------------------------------------------------------------------------
 
@@ -113,9 +140,15 @@ class Attachment:
         callback()
 
     def later(self, timer: Timer, seconds: float, callback: Callable[[], None]) -> None:
-        """Set a timer, instead of the one of that name that is set."""
+        """Set a timer, instead of the one of that name that is set. What lacks descriptors is tried again."""
         self.cancel(timer)
-        self._timers[timer] = self._loop.call_later(seconds, callback)
+        self._timers[timer] = self._loop.call_later(seconds, self._fire, timer, callback)
+
+    def _fire(self, timer: Timer, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except OSError:
+            self.later(timer, RETRY_SECONDS, callback)
 
     def cancel(self, timer: Timer) -> None:
         """Clear a timer, if it is set."""
@@ -137,13 +170,3 @@ class Attachment:
         if self._shim_pidfd is not None:
             os.close(self._shim_pidfd)
             self._shim_pidfd = None
-
-
-def _without_doubles(found: list[ProvenProcess]) -> list[ProvenProcess]:
-    members: dict[int, ProvenProcess] = {}
-    for process in found:
-        if process.pid in members:
-            process.close()
-        else:
-            members[process.pid] = process
-    return list(members.values())

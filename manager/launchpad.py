@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from eventstore.crashpoints import crash_point
 from manager.attachment import Attachment
 from manager.process.launch import Launched, LauncherClient, LauncherGone, LaunchRefused, parse_reports
+
+UNHEARD_SECONDS = 1.0  # for a shim that cannot report to write what it has to say
 
 
 class _Pending(NamedTuple):
@@ -95,8 +98,9 @@ class Launchpad:
                     self._on_failed(pending.agent_id, answer.phase, answer.errno, answer.message)
             elif pending is None or answer.report_fd is None:
                 _close_all(answer)
-                if pending is not None:
-                    self._on_lost(pending.agent_id)
+                if pending is not None:  # we had no descriptors left; by then the shim has made its directory
+                    again = partial(self._on_lost, pending.agent_id)
+                    pending.attachment.later("look", UNHEARD_SECONDS, again)
             else:
                 pending.attachment.hold_shim(answer.shim_pidfd)
                 os.set_blocking(answer.report_fd, False)

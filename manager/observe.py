@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -186,8 +187,6 @@ def _has_executed(files: AttemptFiles, main: ProvenProcess | None) -> bool | Non
 
 
 def _others_alive(process: ProcessRecord, token: str) -> bool:
-    members = tree.cgroup_members(process.cgroup) if process.cgroup else []
-    found = [*members, *(tree.token_holders(token) if token else [])]
-    for member in found:
-        member.close()
-    return bool(found)
+    members = tree.cgroup_members(process.cgroup) if process.cgroup else ()
+    holders = tree.token_holders(token) if token else ()
+    return any(True for _ in chain(members, holders))

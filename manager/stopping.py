@@ -38,8 +38,7 @@ def signal_main(attachment: Attachment, signum: int) -> None:
     """One signal to the main process (or the roots of what it left)."""
     crash_point("coordinator.before_signal")
     for process in attachment.roots():
-        with process:
-            send_signal(process, signum)
+        send_signal(process, signum)
     crash_point("coordinator.after_signal")
 
 
@@ -51,10 +50,7 @@ def describe_survivors(attachment: Attachment) -> str:
 
 def leftovers(attachment: Attachment) -> list[int]:
     """The pids that are still there of an attempt whose main process has ended."""
-    members = attachment.members()
-    for process in members:
-        process.close()
-    return [process.pid for process in members]
+    return [process.pid for process in attachment.members()]
 
 
 def kill_leftovers(attachment: Attachment) -> None:
@@ -66,8 +62,7 @@ def kill_leftovers(attachment: Attachment) -> None:
 def _send(attachment: Attachment, signum: int, *, whole_tree: bool) -> None:
     crash_point("coordinator.before_signal")
     for process in attachment.members() if whole_tree else attachment.roots():
-        with process:
-            send_signal(process, signum)
-            if signum != signal.SIGKILL:
-                send_signal(process, signal.SIGCONT)
+        send_signal(process, signum)
+        if signum != signal.SIGKILL:
+            send_signal(process, signal.SIGCONT)
     crash_point("coordinator.after_signal")

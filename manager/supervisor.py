@@ -107,7 +107,8 @@ class Supervisor:
         elif record["record"] == "exec" and record["phase"] is None and attachment.process is not None:
             command = do.ConfirmStarted(process=attachment.process, executed_at=record["confirmed_at"])
             self.turn.apply(agent_id, command)
-            attachment.hold_main(attachment.process)
+            if not attachment.hold_main(attachment.process):
+                attachment.later("look", UNPROVED_LOOK_SECONDS, lambda: self._look_again(agent_id))
             self._watch(agent_id, attachment)
             self._arm_start_window(agent_id, attachment, state.spec.start_window_seconds)
         elif record["record"] == "end":

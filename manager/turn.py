@@ -20,6 +20,7 @@ from manager.ledger import Ledger
 from manager.origin import Origin
 
 STORE_RETRY_SECONDS = 1.0
+EFFECT_RETRY_SECONDS = 1.0
 LEAST_PAUSE_SECONDS = 0.004  # between two commits; each costs 0.3 ms or more
 
 Condition = Callable[[AgentState], bool]
@@ -132,10 +133,16 @@ class Turn:
             due.set_result(None)
         self._committed_at = self._loop.time()
         for effect in effects:
-            effect.run()
+            self._run(effect.run)
         self._settle({agent: state for agent, state in moved.items() if agent not in dropped})
         for agent_id in dropped:
             self._on_dropped(agent_id)
+
+    def _run(self, effect: Callable[[], None]) -> None:
+        try:
+            effect()
+        except OSError:  # out of descriptors or memory: the others do not suffer, and this one is done later
+            self._loop.call_later(EFFECT_RETRY_SECONDS, self._run, effect)
 
     def _retry(self) -> None:
         if self._is_store_down and self.deposed is None:

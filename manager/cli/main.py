@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -104,6 +105,8 @@ def _report(error: Exception, *, verbose: bool) -> int:
         say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, OutliveError):
         complain(" ".join(str(error).split("\n")))
+    elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        complain("cannot go on: there are too many open files; raise the limit (ulimit -n) and try again")
     else:
         detail = f"{type(error).__name__}: {error}".replace("\n", " ")
         hint = "please report it" if verbose else "run it again with -v for the details"

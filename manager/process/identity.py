@@ -15,6 +15,7 @@ from manager.process.features import features
 from manager.process.signalling import ProvenProcess, issue, pidfd_has_ended
 
 TOKEN_VARIABLE = "OUTLIVE_TOKEN"
+_READINGS = 5  # of an ancestry that changes while it is read
 
 
 class Identity(NamedTuple):
@@ -130,16 +131,16 @@ def prove_descendant(root: ProvenProcess, pid: int) -> ProvenProcess | None:
     """The handle of a living process below `root`, while `root` lives; None when that cannot be shown.
 
     The ancestry is read twice: a parent that ended in between would have handed its child to another parent, so
-    two equal readings mean that every link was there all the time. The handle was opened before both.
+    two equal readings mean that every link was there all the time. The handle was opened before both. Two unequal ones
+    are followed by others, for what is below a process that ends just now is meant as well.
     """
     pidfd = open_pidfd(pid) if features().pidfd else None
     if pidfd is None and features().pidfd:
         return None
     other = _psutil_process(pid, None) if pidfd is None else None
-    ancestry = _ancestry(pid, root.pid)
+    ancestry = _steady_ancestry(pid, root.pid)
     is_proved = (
         ancestry is not None
-        and ancestry == _ancestry(pid, root.pid)
         and not root.has_ended
         and (other is not None if pidfd is None else not pidfd_has_ended(pidfd))
     )
@@ -225,6 +226,17 @@ def _inode(pidfd: int | None) -> int | None:
 def _close(pidfd: int | None) -> None:
     if pidfd is not None:
         os.close(pidfd)
+
+
+def _steady_ancestry(pid: int, root: int) -> list[tuple[int, int]] | None:
+    """The ancestry as two readings in a row show it; None when there is none, or it does not come to rest."""
+    before = _ancestry(pid, root)
+    for _ in range(_READINGS):
+        now = _ancestry(pid, root)
+        if now == before:
+            return now
+        before = now
+    return None
 
 
 def _ancestry(pid: int, root: int) -> list[tuple[int, int]] | None:

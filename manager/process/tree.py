@@ -6,6 +6,8 @@ cgroup are left, and an agent can erase its token, so that the answer says wheth
 
 import signal
 import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from manager.process import cgroup as cgroups
@@ -59,22 +61,28 @@ def _descendants_by_parents(root: int) -> list[int]:
     return found
 
 
-def descendants(root: ProvenProcess) -> list[ProvenProcess]:
-    """Handles of the living processes below `root`; the caller closes them."""
-    proofs = (prove_descendant(root, pid) for pid in descendant_pids(root.pid))
-    return [process for process in proofs if process is not None]
+def descendants(root: ProvenProcess) -> Iterator[ProvenProcess]:
+    """Handles of the living processes below `root`. Here and below each serves until the next one is asked for:
+    a tree may have more processes than we may have descriptors.
+    """
+    return _one_by_one(prove_descendant(root, pid) for pid in descendant_pids(root.pid))
 
 
-def token_holders(token: str) -> list[ProvenProcess]:
-    """Handles of the living processes that carry the attempt's token in their environment; the caller closes them."""
-    proofs = (prove_token(token, pid) for pid in procfs.all_pids())
-    return [process for process in proofs if process is not None]
+def token_holders(token: str) -> Iterator[ProvenProcess]:
+    """Handles of the living processes that carry the attempt's token in their environment."""
+    return _one_by_one(prove_token(token, pid) for pid in procfs.all_pids())
 
 
-def cgroup_members(path: str) -> list[ProvenProcess]:
-    """Handles of the living members of an attempt's cgroup; the caller closes them."""
-    proofs = (prove_cgroup_member(path, pid) for pid in cgroups.members(path))
-    return [process for process in proofs if process is not None]
+def cgroup_members(path: str) -> Iterator[ProvenProcess]:
+    """Handles of the living members of an attempt's cgroup."""
+    return _one_by_one(prove_cgroup_member(path, pid) for pid in cgroups.members(path))
+
+
+def _one_by_one(proofs: Iterable[ProvenProcess | None]) -> Iterator[ProvenProcess]:
+    for process in proofs:
+        if process is not None:
+            with process:
+                yield process
 
 
 def kill_tree(
@@ -95,15 +103,15 @@ def kill_tree(
     empty_looks = 0
     is_in_group = cgroup is not None and bool(cgroups.members(cgroup))
     while empty_looks < 2 and time.monotonic() < deadline:
-        found = _members(root, token, cgroup)
-        empty_looks = 0 if found else empty_looks + 1
-        for process in found:
-            with process:
-                stat = procfs.read_stat(process.pid)
-                if send_signal(process, signal.SIGKILL):
-                    comm = stat.comm if stat is not None else ""
-                    killed[process.pid, process.start_ticks] = Killed(process.pid, process.start_ticks, comm)
-        if found:
+        is_empty = True
+        for process in _members(root, token, cgroup):
+            is_empty = False
+            stat = procfs.read_stat(process.pid)
+            if send_signal(process, signal.SIGKILL):
+                comm = stat.comm if stat is not None else ""
+                killed[process.pid, process.start_ticks] = Killed(process.pid, process.start_ticks, comm)
+        empty_looks = empty_looks + 1 if is_empty else 0
+        if not is_empty:
             if cgroup is not None:
                 cgroups.kill(cgroup)
             time.sleep(0.002)
@@ -114,15 +122,11 @@ def kill_tree(
     return KillResult(list(killed.values()), empty_looks >= 2 and is_whole)
 
 
-def _members(root: ProvenProcess | None, token: str | None, cgroup: str | None) -> list[ProvenProcess]:
-    """One handle for each living process of the attempt, the root left out."""
-    found = descendants(root) if root is not None else []
-    found += token_holders(token) if token else []
-    found += cgroup_members(cgroup) if cgroup is not None else []
-    members: dict[int, ProvenProcess] = {}
-    for process in found:
-        if process.pid in members or (root is not None and process.pid == root.pid):
-            process.close()
-        else:
-            members[process.pid] = process
-    return list(members.values())
+def _members(root: ProvenProcess | None, token: str | None, cgroup: str | None) -> Iterator[ProvenProcess]:
+    """The living processes of the attempt, the root left out; some perhaps twice."""
+    found = chain(
+        descendants(root) if root is not None else (),
+        token_holders(token) if token else (),
+        cgroup_members(cgroup) if cgroup is not None else (),
+    )
+    return (process for process in found if root is None or process.pid != root.pid)

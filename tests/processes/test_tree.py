@@ -75,10 +75,7 @@ def test_killing_a_tree_takes_every_process_and_spares_the_shim(nursery: Nursery
     attempt = nursery.python(_daemon(tmp_path, "time.sleep(100)", count=5))
     pids = {_daemon_pid(tmp_path, number) for number in range(5)}
     with _shim(attempt) as shim:
-        found = tree.descendants(shim)
-        assert {process.pid for process in found} == {attempt.pid, *pids}
-        for process in found:
-            process.close()
+        assert {process.pid for process in tree.descendants(shim)} == {attempt.pid, *pids}
         result = tree.kill_tree(shim, token=attempt.token)
     assert {killed.pid for killed in result.killed} >= {attempt.pid}
     assert attempt.ended()["signal"] == signal.SIGKILL
@@ -96,7 +93,7 @@ def test_a_fork_bomb_is_gone_in_two_seconds(nursery: Nursery) -> None:
         assert result.killed
         attempt.ended()
         assert time.monotonic() - began < 10  # 0.2 s on an idle machine
-    eventually(lambda: not tree.token_holders(attempt.token), "nobody carries the token")
+    eventually(lambda: not list(tree.token_holders(attempt.token)), "nobody carries the token")
 
 
 def test_a_tree_without_its_shim_is_found_by_the_token_and_not_called_complete(
@@ -132,10 +129,7 @@ def test_a_cgroup_holds_the_tree_where_there_is_one(nursery: Nursery, tmp_path: 
     if group is None:
         pytest.skip("needs a writable cgroup version 2 hierarchy")
     pids = {attempt.pid, _daemon_pid(tmp_path)}
-    members = tree.cgroup_members(group)
-    assert {process.pid for process in members} == pids
-    for process in members:
-        process.close()
+    assert {process.pid for process in tree.cgroup_members(group)} == pids
     with _shim(attempt) as shim:
         assert tree.kill_tree(shim, cgroup=group).complete
     attempt.ended()
