@@ -14,6 +14,7 @@ from eventstore.lifecycle import evolve
 from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
 from manager import commands as do
 from manager.judge import MICROSECONDS, judge, later, scheduled, what_follows
+from manager.recordable import recordable
 
 
 def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.AgentEvent]:
@@ -91,7 +92,7 @@ def _failed_start(state: AgentState, command: do.ReportFailedStart) -> list[ev.A
         ev.AgentFailed(
             attempt=state.attempt,
             cause="failed start",
-            message=command.message,
+            message=recordable(command.message),
             phase=command.phase,
             errno=command.errno,
             last_output=(),

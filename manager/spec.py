@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from eventstore.errors import InvalidRequest
 from eventstore.values import RecordedSpec, RestartRule
+from manager.recordable import recordable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[^=\x00]+")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 
 MOST_SECONDS = 31_536_000  # a year
+MOST_RECORDED_BYTES = 48 * 1024  # the event that holds a spec may have 64 KiB
 Grace = tuple[float, float, float]
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
 
@@ -102,7 +104,7 @@ class AgentSpec(_Value):
     @classmethod
     def _env(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         for name, text in value.items():
-            if not _VARIABLE.fullmatch(name) or "\0" in text:
+            if not _VARIABLE.fullmatch(name) or "\0" in text or recordable(name) != name:
                 raise ValueError(f"{name!r} is not a variable that an environment can hold")
         return dict(value)
 
@@ -110,26 +112,37 @@ class AgentSpec(_Value):
     @classmethod
     def _labels(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         for name, text in value.items():
-            if not _LABEL.fullmatch(name) or len(text) > 256 or "\0" in text:
+            if not _LABEL.fullmatch(name) or len(text) > 256 or recordable(text) != text:
                 raise ValueError(
                     f"label {name!r}: letters, digits and ._/- for the name, 256 characters for the text"
                 )
         return dict(value)
 
+    @field_validator("user")
+    @classmethod
+    def _user(cls, value: str | None) -> str | None:
+        if value is not None and recordable(value) != value:
+            raise ValueError(f"{value!r} is no name of a user")
+        return value
+
     @model_validator(mode="after")
     def _size(self) -> AgentSpec:
-        recorded = sum(len(os.fsencode(part)) for part in (*self.command, *self.env, *self.labels.values()))
-        if recorded > 48 * 1024:  # the event that holds it may have 64 KiB
+        # As the log writes it: a quote takes two bytes there, a control character six.
+        recorded = json.dumps(
+            self.model_dump(exclude={"env"}) | {"names": list(self.env)}, ensure_ascii=False
+        )
+        if len(recordable(recorded).encode()) > MOST_RECORDED_BYTES:
             raise ValueError(
-                "command, variable names and labels take more than 48 KiB; pass large input by a file"
+                "command, variable names, labels and the rest take more than 48 KiB as the log writes them; "
+                "pass large input by a file"
             )
         return self
 
     def recorded(self) -> RecordedSpec:
         """The form that the log keeps: variable names without values."""
         return RecordedSpec(
-            command=tuple(_printable(part) for part in self.command),
-            cwd=None if self.cwd is None else _printable(self.cwd),
+            command=tuple(recordable(part) for part in self.command),
+            cwd=None if self.cwd is None else recordable(self.cwd),
             env_names=tuple(sorted(self.env)),
             inherit_env=self.inherit_env,
             user=self.user,
@@ -147,11 +160,6 @@ class AgentSpec(_Value):
         """Keyed SHA-256 (hex) over all of the spec: equal specs compare equal, and no value can be guessed."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hmac.new(key, text.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
-
-
-def _printable(text: str) -> str:
-    # Arguments need not be UTF-8; the log is. Undecodable bytes are shown as \xNN there, and passed on unchanged.
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def check_name(name: str) -> str:
