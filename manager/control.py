@@ -1,7 +1,8 @@
 """`control.sock`: how a command asks the coordinator that holds the home. JSON lines, one request a connection.
 
 Request `{"method", "arguments", "actor"}`; answers `{"accepted": true}` at once, then `{"result"}` or `{"error"}`.
-Methods are a closed set, arguments are data, and only our own uid or root is heard (SO_PEERCRED).
+Methods are a closed set, arguments are data, and only our own uid or root is heard (SO_PEERCRED). A request has at most
+`MAX_REQUEST_BYTES` and comes within `REQUEST_SECONDS`; `MAX_CLIENTS` are served at a time.
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
+import stat
 import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventstore import errors
 from eventstore.errors import InvalidRequest, OutliveError
+from manager.home import HomeError
 from manager.status import AgentStatus, RecoveryReport
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_CLIENTS = 256  # each has a thread, and `wait` may keep it for days
+ACTOR_CHARACTERS = 200
+REQUEST_SECONDS = 5.0  # for a request to arrive
+ANSWER_SECONDS = 60.0  # for an answer to be taken
+ACCEPT_AGAIN_SECONDS = 0.1
 ACCEPT_SECONDS = 2.0  # a coordinator that does not even accept within this time is stopped or stuck
 STARTS_END_SECONDS = 2.0  # for starts under way when the coordinator leaves
 _SOCKET_ADDRESS_BYTES = 107  # unix(7): sun_path has 108 with its NUL
@@ -35,26 +44,38 @@ class NoCoordinator(OutliveError):
         super().__init__(message)
 
 
+class Caller(NamedTuple):
+    """Who asks: `actor` is what the log will say, the uid proved by the kernel first; whether it has hung up."""
+
+    actor: str
+    is_gone: Callable[[], bool]
+
+
 class ControlServer:
     """Listens from its construction to `close`, answering each request with what `carry_out` gives."""
 
-    def __init__(self, path: Path, carry_out: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, path: Path, carry_out: Callable[[Caller, dict[str, Any]], Any]) -> None:
         self._carry_out = carry_out
         self._path = path
         self._connections: set[socket.socket] = set()
         self._starts = 0
         self._changed = threading.Condition()
+        self._is_closed = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()  # the home's lock is ours, so whoever made it is gone
-        with _address(path) as address:
-            self._listener.bind(address)
-        os.chmod(path, 0o600)
-        self._listener.listen(64)
-        threading.Thread(target=self._accept, name="outlive-control", daemon=True).start()
+        try:
+            _remove_stale(path)
+            with _address(path) as address:
+                self._listener.bind(address)
+            os.chmod(path, 0o600)
+            self._listener.listen(64)
+            threading.Thread(target=self._accept, name="outlive-control", daemon=True).start()
+        except BaseException:
+            self._listener.close()
+            raise
 
     def close(self) -> None:
         """Hear no more requests; starts under way are answered, other callers ask the next coordinator."""
+        self._is_closed.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -67,56 +88,67 @@ class ControlServer:
                     connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
-        while True:
+        while not self._is_closed.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except OSError:  # closed, or out of descriptors: then they are heard when there are some
+                self._is_closed.wait(ACCEPT_AGAIN_SECONDS)
+                continue
+            try:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except RuntimeError:  # out of threads: the end of the connection tells
+                connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
         with self._changed:
             self._connections.add(connection)
+            is_full = len(self._connections) > MAX_CLIENTS
         try:
             with connection, contextlib.suppress(OSError):
-                self._answer(connection)
+                connection.settimeout(REQUEST_SECONDS)
+                self._answer(connection, is_full=is_full)
         finally:
             with self._changed:
                 self._connections.discard(connection)
 
-    def _answer(self, connection: socket.socket) -> None:
-        if not _is_allowed(connection):
-            _send(connection, {"error": {"type": "InvalidRequest", "message": "cannot act for another user"}})
+    def _answer(self, connection: socket.socket, *, is_full: bool) -> None:
+        uid = _peer(connection)
+        if uid not in (0, os.geteuid()):
+            _send(connection, _refusal("cannot act for another user"))
+            return
+        if is_full:
+            _send(
+                connection, _refusal(f"cannot take more than {MAX_CLIENTS} requests at once; ask again later")
+            )
             return
         try:
-            request = next(_lines(connection), None)
+            request = next(_lines(connection, MAX_REQUEST_BYTES), None)
         except InvalidRequest as error:
             _send(connection, {"error": describe(error)})
             return
         if not isinstance(request, dict):
-            _send(
-                connection,
-                {"error": {"type": "InvalidRequest", "message": "cannot read the request: no JSON object"}},
-            )
+            _send(connection, _refusal("cannot read the request: no JSON object"))
             return
         is_start = request.get("method") in ("spawn", "restart")
         with self._changed:
             self._starts += is_start
         try:
             _send(connection, {"accepted": True})
-            _send(connection, self._outcome(request))
+            outcome = self._outcome(Caller(_actor(request, uid), lambda: _has_hung_up(connection)), request)
+            connection.settimeout(ANSWER_SECONDS)
+            _send(connection, outcome)
         finally:
             with self._changed:
                 self._starts -= is_start
                 self._changed.notify_all()
 
-    def _outcome(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _outcome(self, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"result": self._carry_out(request)}
+            return {"result": self._carry_out(caller, request)}
         except OutliveError as error:
             return {"error": describe(error)}
-        except (LookupError, TypeError, ValueError) as error:
-            return {"error": {"type": "InvalidRequest", "message": f"cannot understand the request: {error}"}}
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            return _refusal(f"cannot understand the request: {error}")
 
 
 def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> Any:
@@ -128,7 +160,7 @@ def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> An
             with _address(path) as address:
                 connection.connect(address)
             _send(connection, {"method": method, "arguments": arguments, "actor": actor})
-            for answer in _lines(connection):
+            for answer in _lines(connection, None):
                 if "accepted" in answer:
                     was_accepted = True
                     connection.settimeout(None)
@@ -184,29 +216,64 @@ def _as_json(value: object) -> Any:
     raise TypeError(f"cannot send {type(value).__name__}")
 
 
-def _lines(connection: socket.socket) -> Iterator[Any]:
-    buffer = b""
-    while True:
-        line, separator, rest = buffer.partition(b"\n")
-        if separator:
-            buffer = rest
+def _lines(connection: socket.socket, most_bytes: int | None) -> Iterator[Any]:
+    """The messages as they come. Raises `InvalidRequest` for one that is no JSON, or of more than `most_bytes`."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := connection.recv(65536):
+        while True:
+            head, separator, rest = piece.partition(b"\n")
+            size += len(head)
+            if most_bytes is not None and size > most_bytes:
+                raise InvalidRequest(f"cannot read the message: more than {most_bytes} bytes; send less")
+            if not separator:
+                pieces.append(head)
+                break
             try:
-                yield json.loads(line)
+                yield json.loads(b"".join([*pieces, head]))
             except (ValueError, RecursionError) as error:
                 raise InvalidRequest(f"cannot read the message: {error}") from error
-            continue
-        piece = connection.recv(65536)
-        if not piece or len(buffer) > MAX_REQUEST_BYTES:
-            return
-        buffer += piece
+            pieces, size, piece = [], 0, rest
 
 
-def _is_allowed(connection: socket.socket) -> bool:
+def _peer(connection: socket.socket) -> int:
+    """The uid at the other end, by the kernel's word."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # the directory's mode keeps others out
+        return os.geteuid()  # the directory's mode keeps others out
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid = struct.unpack("3i", credentials)[1]
-    return uid in (0, os.geteuid())
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _actor(request: dict[str, Any], uid: int) -> str:
+    """Who it says it is, after the uid that it cannot choose."""
+    claimed, proved = request.get("actor"), f"uid:{uid}"
+    if not isinstance(claimed, str) or not claimed:
+        return f"{proved}/control"
+    claimed = claimed if claimed.startswith(f"{proved}/") else f"{proved}/{claimed}"
+    return "".join(character if character.isprintable() else "?" for character in claimed[:ACTOR_CHARACTERS])
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    poller = select.poll()
+    poller.register(
+        connection, 0
+    )  # POLLHUP: both directions are closed; one who only writes no more still listens
+    return bool(poller.poll(0))
+
+
+def _refusal(message: str) -> dict[str, Any]:
+    return {"error": {"type": "InvalidRequest", "message": message}}
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket that an earlier coordinator left; the home's lock is ours, so whoever made it is gone."""
+    try:
+        is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise HomeError(f"cannot listen at {path}: something else is there; move it away")
+    path.unlink()
 
 
 @contextlib.contextmanager

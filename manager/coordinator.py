@@ -15,14 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, NameInUse, OutliveError
 from eventstore.events import CoordinatorStopped
 from eventstore.state import AgentState, Live, Requested, Waiting
 from eventstore.store import EventStore, now_microseconds
-from eventstore.values import RecordedSpec
 from manager import commands as do
 from manager import launching
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
@@ -42,15 +41,6 @@ START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, bef
 _T = TypeVar("_T")
 
 
-class Start(NamedTuple):
-    """One agent to start: `request` as `launching.first_request` made it."""
-
-    name: str
-    spec: RecordedSpec
-    spec_digest: str
-    request: dict[str, Any]
-
-
 class Coordinator:
     """Open at most one a home. Methods that are not async may be called from any thread but its own."""
 
@@ -64,6 +54,8 @@ class Coordinator:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._pid = os.getpid()
+        self._calls = threading.Lock()
+        self._is_closing = False
         self.identity = identity
         self.store = store
         self.nofile = launching.raise_own_descriptor_limit()
@@ -94,18 +86,22 @@ class Coordinator:
 
     def call(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
         """Run a coroutine of ours in the coordinator's thread. Raises `InvalidRequest` once closed or after a fork."""
-        if os.getpid() != self._pid or self._loop.is_closed() or not self._thread.is_alive():
-            work.close()
-            raise InvalidRequest(
-                "cannot use this manager: it is closed, or was opened before a fork; open another"
-            )
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._calls:  # so that none comes after the last one, to wait for ever
+            if os.getpid() == self._pid and not self._is_closing and self._thread.is_alive():
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise InvalidRequest(
+            "cannot use this manager: it is closed, or was opened before a fork; open another"
+        )
 
     def close(self) -> None:
         """Let go of the home; agents run on. A second call does nothing."""
-        if self._loop.is_closed() or os.getpid() != self._pid:
+        if self._is_closing or os.getpid() != self._pid:
             return
-        self.call(self._stop()).result()
+        with self._calls:
+            self._is_closing = True
+            stopped = asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+        stopped.result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -114,7 +110,7 @@ class Coordinator:
 
     # --- orders, in the loop's thread ----------------------------------------------------------------------------
 
-    async def spawn(self, starts: Sequence[Start], origin: Origin, *, wait: bool) -> list[str]:
+    async def spawn(self, starts: Sequence[launching.Start], origin: Origin, *, wait: bool) -> list[str]:
         """Start agents side by side; their ids, once all are running or ended (`wait`), else once they are recorded.
 
         Raises `NameInUse` and starts none, when a name is used by an agent that has not ended; `StoreUnavailable`
@@ -288,6 +284,10 @@ class Coordinator:
             pass  # the log cannot say that we left in order; the next coordinator will find out all the same
         finally:
             self.supervisor.close()
+            waits = asyncio.all_tasks() - {asyncio.current_task()}
+            for wait in waits:  # of other threads, which must not hang: they are told that we have closed
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -9,9 +9,10 @@ import resource
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventstore.errors import InvalidRequest, OutliveError
+from eventstore.values import RecordedSpec
 from manager.process.attempt_dir import read_as
 from manager.process.identity import TOKEN_VARIABLE
 from manager.spec import AgentSpec
@@ -31,6 +32,15 @@ class SpecLost(OutliveError):
     """What an earlier attempt was started with cannot be read any more, so it cannot be started again."""
 
 
+class Start(NamedTuple):
+    """One agent to start: `request` as `first_request` made it."""
+
+    name: str
+    spec: RecordedSpec
+    spec_digest: str
+    request: dict[str, Any]
+
+
 def first_request(spec: AgentSpec, *, nofile: tuple[int, int]) -> dict[str, Any]:
     """A request for a new agent, complete but for what `for_attempt` adds. Raises `InvalidRequest` for a bad user."""
     inherited = {**os.environ} if spec.inherit_env else {}
@@ -39,13 +49,20 @@ def first_request(spec: AgentSpec, *, nofile: tuple[int, int]) -> dict[str, Any]
     if spec.user is not None:
         inherited.update(_login_variables(spec.user))
     return {
-        "command": list(spec.command),
+        **of_spec(spec),
         "cwd": os.path.abspath(spec.cwd) if spec.cwd is not None else os.getcwd(),
         "env": {**inherited, **spec.env},
         "umask": our_umask() if spec.umask is None else spec.umask,
+        "nofile": list(nofile),
+    }
+
+
+def of_spec(spec: AgentSpec) -> dict[str, Any]:
+    """The part of a request that does not depend on who makes it. Raises `InvalidRequest` for a bad user."""
+    return {
+        "command": list(spec.command),
         "user": None if spec.user is None else find_user(spec.user),
         "until": spec.until,
-        "nofile": list(nofile),
         "rlimits": {},
         "cgroup": spec.cgroup,
     }

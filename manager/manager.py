@@ -15,10 +15,11 @@ from eventstore.values import Health
 from manager import commands as do
 from manager import launching
 from manager.control import ControlServer
-from manager.coordinator import Coordinator, Start
+from manager.coordinator import Coordinator
 from manager.errors import SpecConflict, StartFailed, TimedOut
 from manager.home import Home, find_home
 from manager.origin import Origin, user_name
+from manager.recordable import check_reason
 from manager.requests import carry_out
 from manager.spec import AgentSpec, Grace, check_grace, check_name
 from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
@@ -126,7 +127,7 @@ class Manager:
         """`spawn` with the environment and directory of another process, which made `request` of them."""
         return self._verified(self._spawn([self._start(name, spec, request)], wait, actor)[0], wait)
 
-    def _spawn(self, starts: list[Start], wait: bool, actor: str | None) -> list[AgentStatus]:
+    def _spawn(self, starts: list[launching.Start], wait: bool, actor: str | None) -> list[AgentStatus]:
         ids = self._do(self._coordinator.spawn(starts, self._origin(actor), wait=wait))
         return self._view.by_ids(ids)
 
@@ -151,7 +152,7 @@ class Manager:
     ) -> AgentStatus:
         """Stop it if it runs, then start its next attempt, verified. Raises `StartFailed`."""
         agent_id = self._id(agent)
-        self._do(self._coordinator.restart(agent_id, reason, self._origin(actor), wait=wait))
+        self._do(self._coordinator.restart(agent_id, check_reason(reason), self._origin(actor), wait=wait))
         return self._verified(self._view.agent(agent_id), wait)
 
     # --- looking ------------------------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ class Manager:
     ) -> list[AgentStatus]:
         """`stop`, or (`forced`) `kill`, for many side by side; in order of `agents`."""
         ids = [self._id(agent) for agent in agents]
-        command = do.RequestStop(reason=reason, forced=forced, grace_seconds=check_grace(grace))
+        command = do.RequestStop(reason=check_reason(reason), forced=forced, grace_seconds=check_grace(grace))
         self._do(self._coordinator.stop(ids, command, self._origin(actor), wait=wait))
         return self._view.by_ids(ids)
 
@@ -237,7 +238,7 @@ class Manager:
         if not 1 <= signum <= 64:
             raise InvalidRequest(f"cannot send signal {signum}: signals are 1 to 64")
         agent_id = self._id(agent)
-        command = do.SendSignal(signal=int(signum), reason=reason)
+        command = do.SendSignal(signal=int(signum), reason=check_reason(reason))
         self._do(self._coordinator.signal(agent_id, command, self._origin(actor)))
         return self._view.agent(agent_id)
 
@@ -283,9 +284,9 @@ class Manager:
 
     # --- details ------------------------------------------------------------------------------------------------
 
-    def _start(self, name: str | None, spec: AgentSpec, request: dict[str, Any]) -> Start:
+    def _start(self, name: str | None, spec: AgentSpec, request: dict[str, Any]) -> launching.Start:
         chosen = launching.default_name(spec) if name is None else check_name(name)
-        return Start(chosen, spec.recorded(), spec.digest(self._coordinator.identity.key), request)
+        return launching.Start(chosen, spec.recorded(), spec.digest(self._coordinator.identity.key), request)
 
     def _verified(self, status: AgentStatus, wait: bool) -> AgentStatus:
         if not wait or status.state != "FAILED" or status.cause != "failed start":

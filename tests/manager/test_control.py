@@ -34,7 +34,7 @@ def test_a_second_process_asks(manager: Manager, home: Path) -> None:
             door.signal("nobody", 10)
         assert door.stop(["it"])[0].state == "CANCELLED"
     actors = {event.type: event.actor for event in manager.events(agent="it")}
-    assert actors["SPAWNING"] == actors["STOP_REQUESTED"] == "cli:somebody"
+    assert actors["SPAWNING"] == actors["STOP_REQUESTED"] == f"uid:{os.getuid()}/cli:somebody"
 
 
 def test_without_a_coordinator_a_command_is_one(home: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,3 +188,25 @@ def test_after_close(home: Path) -> None:
         manager.spawn(program(home, "true"))
     time.sleep(0)
     assert list(living(home)) == []
+
+
+def test_a_wait_of_another_thread_ends_with_the_manager(home: Path) -> None:
+    """Whoever waits in another thread is told that the manager was closed; the agent runs on."""
+    manager = Manager.open(home)
+    agent = manager.spawn(program(home, "sleep", "1000"))
+    told: list[str] = []
+
+    def wait() -> None:
+        try:
+            manager.wait(agent)
+        except InvalidRequest as error:
+            told.append(str(error))
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    loop = manager._coordinator._loop
+    eventually(lambda: any("wait" in repr(task) for task in asyncio.all_tasks(loop)), "the wait has begun")
+    manager.close()
+    waiting.join(30)
+    assert len(told) == 1
+    assert "closed" in told[0]
