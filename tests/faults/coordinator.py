@@ -15,19 +15,30 @@ from typing import Any
 from eventstore.errors import OutliveError
 from manager import AgentSpec, Manager
 from manager.status import AgentStatus
+from tests.faults import gates
 
 
 def main(home: str, *options: str) -> None:
-    """Open the home, say so, obey."""
+    """Open the home, say so, obey. `--gates=DIR`: stop at gates in DIR, see `tests/faults/gates.py`."""
     for option in options:
         if option.startswith("--bug="):
             importlib.import_module("tests.faults.seeded.broken").BUGS[option[6:]].plant()
-    with Manager.open(home, actor="fault harness", takeover="--takeover" in options) as manager:
+        elif option.startswith("--gates="):
+            gates.install_in_coordinator(option.removeprefix("--gates="))
+    try:
+        with gates.gate("opening"):
+            opened = Manager.open(home, actor="fault harness", takeover="--takeover" in options)
+    except OutliveError as refusal:
+        told = f"{type(refusal).__name__}: {refusal}"
+        _say({"id": 0, "answer": "error", "agents": [], "position": None, "error": told})
+        return
+    with opened as manager:
         _say({"id": 0, "answer": "ack", "agents": [], "position": _head(manager), "error": None})
         for line in sys.stdin:
             order = json.loads(line)
             try:
-                agents, error = [status.id for status in obey(manager, order)], None
+                with gates.gate("obeying"):
+                    agents, error = [status.id for status in obey(manager, order)], None
             except OutliveError as refusal:
                 agents, error = [], f"{type(refusal).__name__}: {refusal}"
             answer = "ack" if error is None else "error"

@@ -118,7 +118,8 @@ class Run:
         (strace and its like), which is given the rest of the command line.
         """
         coordinator = Driven(self, (str(self.home), *options), self.variables(variables), under)
-        coordinator.answer(0)
+        opened = coordinator.answer(0)
+        assert opened["answer"] == "ack", opened["error"]
         return coordinator
 
     def outlive(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
