@@ -18,6 +18,7 @@ from sqlalchemy import Connection, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
+from eventstore.crashpoints import crash_point
 from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.reader import Reader, schema_version
 from eventstore.sqlite_file import (
@@ -66,7 +67,9 @@ class SqliteBackend:
             )
         if os.path.exists(f"{self._path}-journal"):
             with self._lock:
+                crash_point("store.before_rollback_of_creation")
                 finish_creation(self._path)
+                crash_point("store.after_rollback_of_creation")
         found = self.schema_version()
         if found != revision.HEAD:
             if found is not None:
@@ -138,9 +141,11 @@ class SqliteBackend:
         if os.getpid() == self._pid:
             # The last one to close moves the WAL into the database; SQLite before 3.51.3 may damage the file when
             # that meets another's checkpoint, and those happen under the lock.
+            crash_point("store.before_close")
             with suppress(StoreUnavailable), self._lock:
                 self._discard()
             self._discard()
+            crash_point("store.after_close")
             self._lock.close()
 
     def _open(self) -> Connection:
@@ -167,7 +172,9 @@ class SqliteBackend:
         )
         try:
             for name, wanted in _PRAGMAS.items():
+                crash_point("store.before_pragma")  # the first one makes a new file a WAL database
                 connection.execute(f"PRAGMA {name} = {wanted}")
+                crash_point("store.after_pragma")
                 found = connection.execute(f"PRAGMA {name}").fetchone()[0]
                 if found != wanted:
                     raise StoreUnavailable(
@@ -183,13 +190,17 @@ class SqliteBackend:
         if identity(self._path) is None:
             _create_file(self._path)
         connection = self._open()
+        crash_point("store.before_creation")
         try:
             with connection.begin():
                 found = schema_version_in(connection)
                 if found is not None:
                     self._refuse_or_upgrade(found, is_upgrade)
                 if found != revision.HEAD:
+                    crash_point("store.before_migration")
                     migrating.migrate(connection)
+                    crash_point("store.after_migration")
+            crash_point("store.after_creation")
         except Exception as error:
             self._discard()
             self._fail(error, "create the tables of")
@@ -202,8 +213,10 @@ class SqliteBackend:
                 raise
 
     def _roll_back(self, connection: Connection) -> None:
+        crash_point("store.before_rollback")
         try:
             connection.rollback()
+            crash_point("store.after_rollback")
         except Exception:  # whatever is wrong with it, a new connection starts clean
             self._discard()
 
@@ -239,14 +252,18 @@ def _begin_immediate(connection: Connection) -> None:
 
 def _create_file(path: Path) -> None:
     try:
+        crash_point("store.before_database_file")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        crash_point("store.after_database_file")
         try:
             os.fchmod(descriptor, 0o600)  # whatever the umask
+            crash_point("store.after_database_mode")
         finally:
             os.close(descriptor)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
+            crash_point("store.after_database_directory")
         finally:
             os.close(directory)
     except OSError as error:

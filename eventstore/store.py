@@ -161,7 +161,7 @@ class EventStore:
 
     def write(self) -> AbstractContextManager[Connection]:
         """A write transaction for the tables of projections, which never touches the log itself."""
-        return self._backend.write()
+        return self._transaction()
 
     def close(self) -> None:
         """Let go of the database. The store can't be used afterwards."""
@@ -224,6 +224,7 @@ class EventStore:
             crash_point("store.after_insert")
             for projection in self._inline:
                 inline_projections.apply(connection, projection, appending.new)
+            crash_point("store.after_projections")
 
     def _catch_up(self) -> None:
         reader = self._shared_reader()
@@ -234,7 +235,7 @@ class EventStore:
             }
         lagging = [one for one in self._inline if found.get(one.name) != [one.version, head]]
         if lagging and head:
-            with self._backend.write() as connection:
+            with self._transaction() as connection:
                 tail = self._appending(Statements(connection)).tail
                 for projection in lagging:
                     inline_projections.catch_up(connection, projection, until=tail)

@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from eventstore.crashpoints import crash_point
 from eventstore.errors import StoreUnavailable
 
 _POLL_SECONDS = 0.000_05
@@ -42,17 +43,23 @@ class WriteLock:
         try:
             if self._lock_fd < 0:
                 self._queue_fd, self._lock_fd = _open(self._queue_path), _open(self._lock_path)
+            crash_point("store.before_queue")
             self._take(self._queue_fd, self._queue_path, deadline)
+            crash_point("store.after_queue")
             try:
                 self._take(self._lock_fd, self._lock_path, deadline)
+                crash_point("store.after_lock")
             finally:
                 fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
+            crash_point("store.after_unqueue")
         except BaseException:
             self._thread_lock.release()
             raise
 
     def __exit__(self, *_: object) -> None:
+        crash_point("store.before_unlock")
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        crash_point("store.after_unlock")
         self._thread_lock.release()
 
     def close(self) -> None:
@@ -83,10 +90,13 @@ class WriteLock:
 
 def _open(path: Path) -> int:
     try:
+        crash_point("store.before_lock_file")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        crash_point("store.after_lock_file")
         if os.fstat(descriptor).st_mode & 0o777 != 0o600:
             with suppress(PermissionError):  # somebody else's file: it is theirs to guard
                 os.fchmod(descriptor, 0o600)
+                crash_point("store.after_lock_file_mode")
     except OSError as error:
         advice = {
             errno.EROFS: "the file system is read-only; make it writable",

@@ -8,22 +8,20 @@ Methods are a closed set, arguments are data, and only our own uid or root is he
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import socket
 import stat
 import struct
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eventstore import errors
+from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, OutliveError
 from manager.home import HomeError
-from manager.status import AgentStatus, RecoveryReport
+from manager.messages import address, describe, lines, rebuild, send
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_CLIENTS = 256  # each has a thread, and `wait` may keep it for days
@@ -33,7 +31,6 @@ ANSWER_SECONDS = 60.0  # for an answer to be taken
 ACCEPT_AGAIN_SECONDS = 0.1
 ACCEPT_SECONDS = 2.0  # a coordinator that does not even accept within this time is stopped or stuck
 STARTS_END_SECONDS = 2.0  # for starts under way when the coordinator leaves
-_SOCKET_ADDRESS_BYTES = 107  # unix(7): sun_path has 108 with its NUL
 
 
 class NoCoordinator(OutliveError):
@@ -64,10 +61,14 @@ class ControlServer:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _remove_stale(path)
-            with _address(path) as address:
-                self._listener.bind(address)
+            crash_point("coordinator.before_control_socket")
+            with address(path) as place:
+                self._listener.bind(place)
+            crash_point("coordinator.after_control_socket")
             os.chmod(path, 0o600)
+            crash_point("coordinator.after_control_mode")
             self._listener.listen(64)
+            crash_point("coordinator.after_listen")
             threading.Thread(target=self._accept, name="outlive-control", daemon=True).start()
         except BaseException:
             self._listener.close()
@@ -76,16 +77,20 @@ class ControlServer:
     def close(self) -> None:
         """Hear no more requests; starts under way are answered, other callers ask the next coordinator."""
         self._is_closed.set()
+        crash_point("coordinator.before_deaf")
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        crash_point("coordinator.after_deaf")
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
+        crash_point("coordinator.after_control_socket_removed")
         with self._changed:
             self._changed.wait_for(lambda: self._starts == 0, STARTS_END_SECONDS)
             for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+                    crash_point("coordinator.after_hanging_up")
 
     def _accept(self) -> None:
         while not self._is_closed.is_set():
@@ -114,29 +119,31 @@ class ControlServer:
     def _answer(self, connection: socket.socket, *, is_full: bool) -> None:
         uid = _peer(connection)
         if uid not in (0, os.geteuid()):
-            _send(connection, _refusal("cannot act for another user"))
+            _refuse(connection, "cannot act for another user")
             return
         if is_full:
-            _send(
-                connection, _refusal(f"cannot take more than {MAX_CLIENTS} requests at once; ask again later")
-            )
+            _refuse(connection, f"cannot take more than {MAX_CLIENTS} requests at once; ask again later")
             return
         try:
-            request = next(_lines(connection, MAX_REQUEST_BYTES), None)
+            request = next(lines(connection, MAX_REQUEST_BYTES), None)
         except InvalidRequest as error:
-            _send(connection, {"error": describe(error)})
+            _refuse(connection, str(error))
             return
         if not isinstance(request, dict):
-            _send(connection, _refusal("cannot read the request: no JSON object"))
+            _refuse(connection, "cannot read the request: no JSON object")
             return
         is_start = request.get("method") in ("spawn", "restart")
         with self._changed:
             self._starts += is_start
         try:
-            _send(connection, {"accepted": True})
+            crash_point("coordinator.before_accept")
+            send(connection, {"accepted": True})
+            crash_point("coordinator.after_accept")
             outcome = self._outcome(Caller(_actor(request, uid), lambda: _has_hung_up(connection)), request)
             connection.settimeout(ANSWER_SECONDS)
-            _send(connection, outcome)
+            crash_point("coordinator.before_reply")
+            send(connection, outcome)
+            crash_point("coordinator.after_reply")
         finally:
             with self._changed:
                 self._starts -= is_start
@@ -157,11 +164,15 @@ def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> An
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ACCEPT_SECONDS)
-            with _address(path) as address:
-                connection.connect(address)
-            _send(connection, {"method": method, "arguments": arguments, "actor": actor})
-            for answer in _lines(connection, None):
+            crash_point("client.before_connect")
+            with address(path) as place:
+                connection.connect(place)
+            crash_point("client.after_connect")
+            send(connection, {"method": method, "arguments": arguments, "actor": actor})
+            crash_point("client.after_request")
+            for answer in lines(connection, None):
                 if "accepted" in answer:
+                    crash_point("client.after_accept")
                     was_accepted = True
                     connection.settimeout(None)
                 elif "error" in answer:
@@ -175,65 +186,6 @@ def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> An
     raise NoCoordinator(
         f"cannot ask the coordinator at {path}: it left without an answer", was_accepted=was_accepted
     )
-
-
-def describe(error: OutliveError) -> dict[str, Any]:
-    """An error as data: its class, its text, and its attributes."""
-    attributes = {
-        name: value.as_json() if isinstance(value, AgentStatus) else value
-        for name, value in vars(error).items()
-        if isinstance(value, AgentStatus | str | int | float | bool | list | tuple | None)
-    }
-    return {"type": type(error).__name__, "message": str(error), "attributes": attributes}
-
-
-def rebuild(described: dict[str, Any]) -> OutliveError:
-    """The error that `describe` described, as an instance of the same class (of `OutliveError` for a stranger's)."""
-    from manager import errors as ours
-    from manager import launching
-
-    known = {
-        cls.__name__: cls
-        for module in (errors, ours, launching)
-        for cls in vars(module).values()
-        if isinstance(cls, type) and issubclass(cls, OutliveError)
-    }
-    cls = known.get(described.get("type", ""), OutliveError)
-    error = cls.__new__(cls)
-    Exception.__init__(error, described.get("message", "cannot say what failed: the coordinator did not"))
-    for name, value in described.get("attributes", {}).items():
-        setattr(error, name, AgentStatus.from_json(value) if name == "status" else value)
-    return error
-
-
-def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(message, default=_as_json).encode() + b"\n")
-
-
-def _as_json(value: object) -> Any:
-    if isinstance(value, AgentStatus | RecoveryReport):
-        return value.as_json()
-    raise TypeError(f"cannot send {type(value).__name__}")
-
-
-def _lines(connection: socket.socket, most_bytes: int | None) -> Iterator[Any]:
-    """The messages as they come. Raises `InvalidRequest` for one that is no JSON, or of more than `most_bytes`."""
-    pieces: list[bytes] = []
-    size = 0
-    while piece := connection.recv(65536):
-        while True:
-            head, separator, rest = piece.partition(b"\n")
-            size += len(head)
-            if most_bytes is not None and size > most_bytes:
-                raise InvalidRequest(f"cannot read the message: more than {most_bytes} bytes; send less")
-            if not separator:
-                pieces.append(head)
-                break
-            try:
-                yield json.loads(b"".join([*pieces, head]))
-            except (ValueError, RecursionError) as error:
-                raise InvalidRequest(f"cannot read the message: {error}") from error
-            pieces, size, piece = [], 0, rest
 
 
 def _peer(connection: socket.socket) -> int:
@@ -261,6 +213,12 @@ def _has_hung_up(connection: socket.socket) -> bool:
     return bool(poller.poll(0))
 
 
+def _refuse(connection: socket.socket, message: str) -> None:
+    crash_point("coordinator.before_refusal")
+    send(connection, _refusal(message))
+    crash_point("coordinator.after_refusal")
+
+
 def _refusal(message: str) -> dict[str, Any]:
     return {"error": {"type": "InvalidRequest", "message": message}}
 
@@ -273,22 +231,6 @@ def _remove_stale(path: Path) -> None:
         return
     if not is_socket:
         raise HomeError(f"cannot listen at {path}: something else is there; move it away")
+    crash_point("coordinator.before_old_control_socket")
     path.unlink()
-
-
-@contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """An address for a socket at `path`, however long that is: by way of a descriptor of its directory."""
-    if len(os.fsencode(path)) <= _SOCKET_ADDRESS_BYTES:
-        yield str(path)
-        return
-    if sys.platform != "linux":
-        raise InvalidRequest(
-            f"cannot listen at {path}: socket addresses have at most {_SOCKET_ADDRESS_BYTES} bytes here; "
-            "choose a home with a shorter path"
-        )
-    descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{path.name}"
-    finally:
-        os.close(descriptor)
+    crash_point("coordinator.after_old_control_socket")

@@ -74,13 +74,18 @@ class Home:
     def prepare(self) -> HomeIdentity:
         """Make the directory where it is missing, check it, and return who it is. Raises `HomeError`."""
         try:
+            crash_point("coordinator.before_home_parents")
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            crash_point("coordinator.after_home_parents")
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.path, 0o700)
+                crash_point("coordinator.after_home")
                 os.chmod(self.path, 0o700)  # whatever the umask
             self.check()
+            crash_point("coordinator.before_agents_directory")
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.agents, 0o700)
+            crash_point("coordinator.after_agents_directory")
             return self._read_or_make_identity()
         except OSError as error:
             raise HomeError(
@@ -118,14 +123,20 @@ class Home:
         if not self._identity.exists():
             new = {"home": str(uuid.uuid4()), "key": secrets.token_hex(32)}
             draft = self.path / f"home.json.{os.getpid()}"
+            crash_point("coordinator.before_home_draft")
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            crash_point("coordinator.after_home_draft")
             with open(descriptor, "w", encoding="utf-8") as file:
                 json.dump(new, file)
                 file.flush()
+                crash_point("coordinator.after_home_draft_written")
                 os.fsync(file.fileno())
+                crash_point("coordinator.after_home_draft_synced")
             with contextlib.suppress(FileExistsError):  # another process was first: its identity counts
                 os.link(draft, self._identity)
+            crash_point("coordinator.after_home_identity")
             draft.unlink()
+            crash_point("coordinator.after_home_draft_removed")
         try:
             content = json.loads(self._identity.read_text(encoding="utf-8"))
             return HomeIdentity(id=str(uuid.UUID(content["home"])), key=bytes.fromhex(content["key"]))
@@ -149,7 +160,9 @@ class Home:
 
         `takeover` proves the identity of the holder, ends it with SIGKILL, and waits for the lock.
         """
+        crash_point("coordinator.before_lock")
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        crash_point("coordinator.after_lock_file")
         try:
             deadline = time.monotonic() + BUSY_WAIT_SECONDS
             while not _try_flock(descriptor):
@@ -203,7 +216,9 @@ class Home:
         proof = prove(identity, shim_holds_lock=False)
         if proof.match is Match.SAME and proof.process is not None and proof.process.pid != os.getpid():
             with proof.process:
+                crash_point("coordinator.before_takeover")
                 send_signal(proof.process, signal.SIGKILL)
+                crash_point("coordinator.after_takeover")
         elif proof.match is Match.UNCERTAIN:
             raise HomeBusy(
                 f"cannot take over {self.path}: {proof.reason}; end process {identity.pid} by hand",
@@ -226,6 +241,7 @@ class HomeLock:
             return
         self._write({})
         os.close(self._descriptor)
+        crash_point("coordinator.after_unlock")
         self._descriptor = None
         _held.discard(self)
 
@@ -239,9 +255,12 @@ class HomeLock:
         assert self._descriptor is not None
         text = json.dumps(holder).encode() if holder else b""
         # A full disk must not keep anybody from taking the lock; the text is a courtesy.
+        crash_point("coordinator.before_holder")
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
+            crash_point("coordinator.after_holder_cleared")
             os.pwrite(self._descriptor, text, 0)
+        crash_point("coordinator.after_holder")
 
 
 _held: weakref.WeakSet[HomeLock] = weakref.WeakSet()

@@ -20,6 +20,7 @@ from manager.spec import AgentSpec
 # Test switches of the coordinator, and marks of the agent that the coordinator itself may run in.
 _NEVER_INHERITED = (
     "OUTLIVE_CRASH",
+    "OUTLIVE_STOP",
     "OUTLIVE_DISABLE",
     TOKEN_VARIABLE,
     "OUTLIVE_AGENT",

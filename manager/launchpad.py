@@ -48,7 +48,9 @@ class Launchpad:
         """Ask for one attempt; whatever comes of it is told by the callbacks."""
         self._number += 1
         try:
+            crash_point("coordinator.before_agent_directory")
             os.makedirs(os.path.dirname(request["attempt_dir"]), mode=0o700, exist_ok=True)
+            crash_point("coordinator.after_agent_directory")
             client = self._started()
             self._pending[self._number] = _Pending(agent_id, attachment)
             crash_point("coordinator.before_request")
@@ -71,7 +73,9 @@ class Launchpad:
     def _started(self) -> LauncherClient:
         if self._client is None:
             client = LauncherClient()
+            crash_point("coordinator.before_launcher")
             client.start()
+            crash_point("coordinator.after_launcher")
             self._client = client
             self._loop.add_reader(client.fileno(), self._receive)
         return self._client
@@ -138,7 +142,9 @@ class Launchpad:
             descriptor = self._client.fileno()
             self._loop.remove_reader(descriptor)
             self._loop.remove_writer(descriptor)
+            crash_point("coordinator.before_launcher_goes")
             self._client.close()
+            crash_point("coordinator.after_launcher_goes")
             self._client = None
 
 

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from eventstore.crashpoints import crash_point
 from eventstore.record import rfc3339
 from eventstore.state import AgentState, Ended, Live, State, Waiting
 from eventstore.values import Exit
@@ -102,9 +103,13 @@ def _write(path: Path, text: str) -> None:
     # temporary file and a rename would cost ten times as much where many inodes were freed just before.
     content = text.encode("utf-8", "replace")
     content += b" " * (-(len(content) + 1) % BLOCK_BYTES) + b"\n"
+    crash_point("coordinator.before_status_file")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    crash_point("coordinator.after_status_file")
     try:
         os.pwrite(descriptor, content, 0)
+        crash_point("coordinator.after_status_written")
         os.ftruncate(descriptor, len(content))
+        crash_point("coordinator.after_status_cut")
     finally:
         os.close(descriptor)

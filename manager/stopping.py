@@ -21,25 +21,26 @@ def pursue(stop: Stop, attachment: Attachment) -> float | None:
     whole tree; each with SIGCONT, since a stopped process cannot end itself. Stage 3 is SIGKILL to the whole tree.
     """
     if stop.stage == 1:
-        _send(attachment, signal.SIGTERM, whole_tree=False)
+        _signal(attachment, signal.SIGTERM, whole_tree=False)
     elif stop.stage == 2:
-        _send(attachment, signal.SIGTERM, whole_tree=True)
+        _signal(attachment, signal.SIGTERM, whole_tree=True)
     elif stop.stage == 3:
         crash_point("coordinator.before_kill")
-        _send(attachment, signal.SIGKILL, whole_tree=True)
+        _signal(attachment, signal.SIGKILL, whole_tree=True)
+        crash_point("coordinator.after_kill")
         if attachment.process is not None and attachment.process.cgroup is not None:
             cgroup.kill(attachment.process.cgroup)
-        crash_point("coordinator.after_kill")
+            crash_point("coordinator.after_group_kill")
         return KILL_AGAIN_SECONDS
     return None
 
 
 def signal_main(attachment: Attachment, signum: int) -> None:
     """One signal to the main process (or the roots of what it left)."""
-    crash_point("coordinator.before_signal")
     for process in attachment.roots():
+        crash_point("coordinator.before_signal")
         send_signal(process, signum)
-    crash_point("coordinator.after_signal")
+        crash_point("coordinator.after_signal")
 
 
 def describe_survivors(attachment: Attachment) -> str:
@@ -59,10 +60,11 @@ def kill_leftovers(attachment: Attachment) -> None:
     tree.kill_tree(None, token=attachment.token, cgroup=group, deadline_seconds=LEFTOVERS_SECONDS)
 
 
-def _send(attachment: Attachment, signum: int, *, whole_tree: bool) -> None:
-    crash_point("coordinator.before_signal")
+def _signal(attachment: Attachment, signum: int, *, whole_tree: bool) -> None:
     for process in attachment.members() if whole_tree else attachment.roots():
+        crash_point("coordinator.before_signal")
         send_signal(process, signum)
+        crash_point("coordinator.after_signal")
         if signum != signal.SIGKILL:
             send_signal(process, signal.SIGCONT)
-    crash_point("coordinator.after_signal")
+            crash_point("coordinator.after_continue")

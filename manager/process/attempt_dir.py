@@ -93,23 +93,30 @@ def write_record(directory: int, name: str, line: bytes, *, durable: bool) -> No
     the process lives, and after a power loss the boot id differs. Raises OSError with nothing in place.
     """
     temporary = name + ".tmp"
+    crash_point("shim.before_record")
     try:
         descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
     except FileExistsError:  # left over by a write that failed; a new inode, since fsync forgets old errors
+        crash_point("shim.before_stale_record_removed")
         os.unlink(temporary, dir_fd=directory)
+        crash_point("shim.after_stale_record_removed")
         descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
+    crash_point("shim.after_record_made")
     try:
         written = 0
         while written < len(line):
             written += os.write(descriptor, line[written:])
+        crash_point("shim.after_record_written")
         if durable:
             os.fsync(descriptor)
-            crash_point("shim.exit_written_not_renamed")
+            crash_point("shim.after_record_synced")
     finally:
         os.close(descriptor)
     os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    crash_point("shim.after_record_named")
     if durable:
         os.fsync(directory)
+        crash_point("shim.after_record_durable")
 
 
 def read_attempt(path: str) -> AttemptFiles:
@@ -165,6 +172,7 @@ def claim(path: str) -> bool:
     ``claimed`` file, which a shim looks for once it holds the lock. Claiming twice is harmless.
     Raises OSError when it can be neither claimed nor ruled out.
     """
+    crash_point("coordinator.before_claim")
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -172,19 +180,26 @@ def claim(path: str) -> bool:
     except (
         FileNotFoundError
     ):  # the coordinator died between its commit and the making of the agent's directory
+        crash_point("coordinator.before_claim_parent")
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        crash_point("coordinator.after_claim_parent")
         return claim(path)
+    crash_point("coordinator.after_claim")
     return True
 
 
 def _claim_existing(path: str) -> bool:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    crash_point("coordinator.before_claim_lock")
     lock = os.open(f"{path}/lock", flags, 0o600)
+    crash_point("coordinator.after_claim_lock_file")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        crash_point("coordinator.after_claim_lock")
         if os.path.lexists(f"{path}/identity.json"):
             return False
         os.close(os.open(f"{path}/{CLAIMED}", flags, 0o600))
+        crash_point("coordinator.after_claim_file")
     except BlockingIOError:
         return False
     finally:

@@ -21,7 +21,7 @@ from manager.process.features import Features
 from manager.process.frames import read_content
 from manager.process.identity import TOKEN_VARIABLE
 
-_OURS_ALONE = ("OUTLIVE_CRASH", "OUTLIVE_DISABLE")
+_OURS_ALONE = ("OUTLIVE_CRASH", "OUTLIVE_STOP", "OUTLIVE_DISABLE")
 # What a launcher and a shim ignore: nobody ends them by a polite signal, and nobody has to read what they write.
 IGNORED_SIGNALS = (
     signal.SIGTERM,
@@ -71,7 +71,9 @@ def become_agent(
         crash_point("child.after_gate")
         request = read_content(whole_request)
         if opened == GATE_OPEN_WITH_GROUP and features.cgroup is not None:
+            crash_point("child.before_group")
             cgroup.enter(cgroup.directory_of(features.cgroup, request["token"]))
+            crash_point("child.after_group")
         phase = "log"
         _connect_output(request["attempt_dir"])
         for signum in IGNORED_SIGNALS:
@@ -97,8 +99,11 @@ def become_agent(
 def _connect_output(directory: str) -> None:
     """Straight to files, opened before any right is given up; standard input stays /dev/null, the launcher's own."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    crash_point("child.before_logs")
     stdout = os.open(directory + "/stdout.log", flags, 0o600)
+    crash_point("child.after_stdout_log")
     stderr = os.open(directory + "/stderr.log", flags, 0o600)
+    crash_point("child.after_logs")
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
 
@@ -160,5 +165,7 @@ def _report(descriptor: int, phase: str, error: Exception) -> None:
     number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
     message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     content = json.dumps({"phase": phase, "errno": number, "message": message[:_MAX_MESSAGE]}).encode("ascii")
+    crash_point("child.before_report")
     with contextlib.suppress(OSError):
         os.write(descriptor, content)
+    crash_point("child.after_report")

@@ -14,6 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eventstore.crashpoints import crash_point
 from manager.process import attempt_dir
 from manager.process.frames import encode_request, take_frame
 
@@ -34,6 +35,7 @@ _KEPT_VARIABLES = (
     "LD_LIBRARY_PATH",
     "TMPDIR",
     "OUTLIVE_CRASH",
+    "OUTLIVE_STOP",
     "OUTLIVE_DISABLE",
 )
 _RECEIVE_BYTES = 65536
@@ -126,7 +128,9 @@ class LauncherClient:
         connection = self._connected()
         try:
             while self._unsent:
+                crash_point("coordinator.before_send")
                 sent = connection.send(memoryview(self._unsent)[:_RECEIVE_BYTES])
+                crash_point("coordinator.after_send")
                 del self._unsent[:sent]
         except BlockingIOError:
             return False
@@ -217,6 +221,7 @@ def _spawn(descriptor: int) -> None:
         (os.POSIX_SPAWN_DUP2, 0, 2),
     ]
     try:
+        crash_point("coordinator.before_spawn")
         first = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", "-X", "utf8", "-c", program],
@@ -234,9 +239,11 @@ def _spawn(descriptor: int) -> None:
     finally:
         if high != descriptor:
             os.close(high)
+    crash_point("coordinator.after_spawn")
     status = 0
     with contextlib.suppress(ChildProcessError):  # the user's own SIGCHLD handler took it
         _, status = os.waitpid(first, 0)
+    crash_point("coordinator.after_spawner_reaped")
     if status != 0:
         raise LauncherGone(
             f"cannot start the launcher: {sys.executable} left with status {status}; run it by hand"

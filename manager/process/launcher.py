@@ -116,9 +116,10 @@ class Launcher:
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
+        crash_point("launcher.before_reap")
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+                crash_point("launcher.after_reap")
 
     def _launch(self, request: bytes) -> None:
         reader = writer = -1
@@ -150,7 +151,7 @@ class Launcher:
                     os.close(descriptor)
             for descriptor in (self._connection.detach(), self._wake, self._wake_writer, reader):
                 os.close(descriptor)
-            crashpoints.count_from(self._forked)
+            crashpoints.count_as_shim(self._forked + 1, request)
             os.setsid()
             procfs.set_name(b"outlive-shim")
             shim.run(request, writer, self._defaults, self._features)
@@ -166,6 +167,7 @@ class Launcher:
                 if answer.descriptors:
                     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", answer.descriptors))
                     sent = self._connection.sendmsg([answer.content], [rights])
+                    crash_point("launcher.after_rights")
                 else:
                     sent = self._connection.send(answer.content)
             except BlockingIOError:

@@ -27,7 +27,7 @@ def rehearse(defaults: Defaults) -> None:
 
     The caller leads a session and is as it was afterwards. It must have no children, for a shim ends what is left below
     it: if it has one, nothing is done. Nor where crash points or system calls are counted from the first real
-    start: with ``OUTLIVE_CRASH``, or ``rehearsal`` in ``OUTLIVE_DISABLE``.
+    start: with ``OUTLIVE_CRASH`` or ``OUTLIVE_STOP``, or ``rehearsal`` in ``OUTLIVE_DISABLE``.
     """
     if crashpoints.is_armed() or is_disabled("rehearsal") or procfs.children_listed(os.getpid()) != []:
         return

@@ -31,7 +31,7 @@ from manager.process.child import GATE_OPEN, GATE_OPEN_WITH_GROUP, Defaults, bec
 from manager.process.exit_status import ExitStatus, exit_line
 from manager.process.features import Features
 from manager.process.frames import split_request
-from manager.process.sweep import CLEAN, nothing_left, sweep
+from manager.process.sweep import leave_nothing
 
 _RETRY_SECONDS = 1.0
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,7 +83,9 @@ def run(content: bytes, report: int, defaults: Defaults, features: Features) -> 
         if features.subreaper:
             syscalls.become_subreaper()
         if group_name and features.cgroup is not None:
+            crash_point("shim.before_group")
             attempt.group = cgroup.create(features.cgroup, group_name.decode("ascii"))
+            crash_point("shim.after_group")
         _record_identity(attempt, told, defaults, features)
     except OSError as error:
         _refuse(attempt, error)
@@ -100,12 +102,13 @@ def _take_directory(attempt: _Attempt, path: bytes) -> int:
     attempt.phase = "lock"
     directory = os.open(path, _DIRECTORY)
     lock = os.open("lock", _LOCK, 0o600, dir_fd=directory)
+    crash_point("shim.after_lock_file")
     fcntl.flock(lock, fcntl.LOCK_EX)
+    crash_point("shim.after_lock")
     # access, for the usual answer is no: stat's exception costs 24 copied pages.
     if os.access(attempt_dir.CLAIMED, os.F_OK, dir_fd=directory, follow_symlinks=False):
         raise FileExistsError(errno.EEXIST, "recovery has claimed the attempt")
     attempt.directory = directory
-    crash_point("shim.after_lock")
     return lock
 
 
@@ -143,9 +146,11 @@ def _birth(pid: int, features: Features) -> tuple[int, bytes]:
 
 def _refuse(attempt: _Attempt, error: OSError) -> None:
     """Say that no program was run; leave a directory that is not ours untouched."""
+    crash_point("shim.before_refusal")
     if attempt.main:
         os.close(attempt.gate)
         os.waitpid(attempt.main, 0)
+        crash_point("shim.after_child_turned_away")
     body = {
         "record": "refused",
         "phase": attempt.phase,
@@ -158,7 +163,9 @@ def _refuse(attempt: _Attempt, error: OSError) -> None:
             attempt_dir.write_record(attempt.directory, "exit.json", line, durable=True)
     _tell(attempt, attempt_dir.encode(body))
     if attempt.group is not None:
+        crash_point("shim.before_refused_group_removal")
         cgroup.remove(attempt.group)
+    crash_point("shim.after_refusal")
 
 
 def _accompany(attempt: _Attempt, lock: int, exec_reader: int, features: Features) -> None:
@@ -178,10 +185,11 @@ def _accompany(attempt: _Attempt, lock: int, exec_reader: int, features: Feature
     crash_point("shim.before_exit_record")
     _persist(attempt.directory, "exit.json", line)
     crash_point("shim.after_exit_record")
-    line = _sweep(attempt, features)
+    line = leave_nothing(attempt.main, attempt.group, features)
     crash_point("shim.after_sweep")
     _note(attempt.directory, "sweep.json", line)
     os.close(attempt.directory)
+    crash_point("shim.before_unlock")
     os.close(lock)
     crash_point("shim.before_reap")
     try:
@@ -224,7 +232,9 @@ def _await_end(attempt: _Attempt, failure: dict[str, Any] | None) -> ExitStatus:
             return status or ExitStatus.unknown("the shim found its child already reaped")
         if ended is None or ended.si_pid != attempt.main or status is not None:
             if ended is not None:
+                crash_point("shim.before_orphan_reap")
                 os.waitpid(ended.si_pid, 0)
+                crash_point("shim.after_orphan_reap")
                 attempt.orphans += 1
             continue
         status = (
@@ -237,6 +247,7 @@ def _await_end(attempt: _Attempt, failure: dict[str, Any] | None) -> ExitStatus:
         _persist(attempt.directory, "main.json", line)
         crash_point("shim.after_main_record")
         os.waitpid(attempt.main, 0)
+        crash_point("shim.after_main_reap")
 
 
 def _exit_line(
@@ -274,21 +285,10 @@ def _note(directory: int, name: str, line: bytes) -> None:
         return
 
 
-def _sweep(attempt: _Attempt, features: Features) -> bytes:
-    """Leave no process of the agent behind, and say in a record's line what was found."""
-    try:
-        if nothing_left(attempt.main, attempt.group, features):
-            return CLEAN
-        left = sweep(attempt.main, attempt.group)
-    except OSError:  # out of descriptors or memory: the exit is on disk, and nothing is claimed of the rest
-        left = {"left": [], "left_count": 0, "complete": False}
-    if attempt.group is not None:
-        cgroup.remove(attempt.group)
-    return attempt_dir.encode({"record": "sweep", **left})
-
-
 def _tell(attempt: _Attempt, line: bytes) -> None:
+    crash_point("shim.before_report")
     try:
         os.write(attempt.report, line)
+        crash_point("shim.after_report")
     except OSError:
         return  # nobody reads, or reads too slowly: it is on disk

@@ -6,6 +6,7 @@ import signal
 import time
 from typing import Any
 
+from eventstore.crashpoints import crash_point
 from manager.process import cgroup, procfs, tree
 from manager.process.attempt_dir import encode
 from manager.process.features import Features, features
@@ -15,10 +16,25 @@ from manager.process.signalling import ProvenProcess, send_group_signal, send_si
 SECONDS = 10.0  # only a process in uninterruptible sleep outlasts SIGKILL by this much
 _MAX_LISTED = 100  # of a fork bomb, the first hundred tell enough
 
-CLEAN = encode({"record": "sweep", "left": [], "left_count": 0, "complete": True})
+_CLEAN = encode({"record": "sweep", "left": [], "left_count": 0, "complete": True})
 
 
-def nothing_left(main: int, group: str | None, features: Features) -> bool:
+def leave_nothing(main: int, group: str | None, features: Features) -> bytes:
+    """Leave no process of the agent behind but our unreaped child `main`; a record's line that says what was found."""
+    try:
+        if _is_nothing_left(main, group, features):
+            return _CLEAN
+        left = sweep(main, group)
+    except OSError:  # out of descriptors or memory: the exit is on disk, and nothing is claimed of the rest
+        left = {"left": [], "left_count": 0, "complete": False}
+    if group is not None:
+        crash_point("shim.before_group_removal")
+        cgroup.remove(group)
+        crash_point("shim.after_group_removal")
+    return encode({"record": "sweep", **left})
+
+
+def _is_nothing_left(main: int, group: str | None, features: Features) -> bool:
     """Whether it is certain that no process is left below us but our ended, unreaped child `main`; then no cgroup is.
 
     One look is enough, and it spares nearly every shim the rest of this module. `main` has ended, so that its children
@@ -30,7 +46,12 @@ def nothing_left(main: int, group: str | None, features: Features) -> bool:
     children = procfs.read_bytes("/proc/thread-self/children")
     if children != b"%d " % main and children != b"":
         return False
-    return group is None or cgroup.remove(group)  # the kernel removes none that somebody lives in
+    if group is None:
+        return True
+    crash_point("shim.before_empty_group_removal")
+    is_removed = cgroup.remove(group)  # the kernel removes none that somebody lives in
+    crash_point("shim.after_empty_group_removal")
+    return is_removed
 
 
 def sweep(main: int, group: str | None) -> dict[str, Any]:
@@ -50,7 +71,9 @@ def sweep(main: int, group: str | None) -> dict[str, Any]:
                 continue
             left.update(_kill(ourselves, found, main))
             if group is not None:
+                crash_point("shim.before_group_kill")
                 cgroup.kill(group)
+                crash_point("shim.after_group_kill")
             _reap_others(main)
             time.sleep(0.001)
     listed = [{"pid": pid, "start_ticks": ticks, "comm": comm} for (pid, ticks), comm in left.items()]
@@ -76,7 +99,9 @@ def _kill(ourselves: ProvenProcess, found: list[int], main: int) -> dict[tuple[i
     killed: dict[tuple[int, int], str] = {}
     if not features().subreaper and (leader := prove_child(main)) is not None:
         with leader:
+            crash_point("shim.before_session_kill")
             send_group_signal(leader, signal.SIGKILL)
+            crash_point("shim.after_session_kill")
     for pid in found:
         process = prove_child(pid) or prove_descendant(ourselves, pid) or prove_session_member(main, pid)
         if process is None:
@@ -85,12 +110,16 @@ def _kill(ourselves: ProvenProcess, found: list[int], main: int) -> dict[tuple[i
             stat = procfs.read_stat(pid)
             if stat is not None and not stat.is_ended:
                 killed[pid, stat.start_ticks] = stat.comm
+            crash_point("shim.before_kill")
             send_signal(process, signal.SIGKILL)
+            crash_point("shim.after_kill")
     return killed
 
 
 def _reap_others(main: int) -> None:
     for pid in procfs.children_listed(os.getpid()) or ():
         if pid != main:
+            crash_point("shim.before_leftover_reap")
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
+            crash_point("shim.after_leftover_reap")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from eventstore.crashpoints import crash_point
 from manager.process import cgroup as cgroups
 from manager.process import procfs
 from manager.process.features import features
@@ -107,17 +108,22 @@ def kill_tree(
         for process in _members(root, token, cgroup):
             is_empty = False
             stat = procfs.read_stat(process.pid)
+            crash_point("coordinator.before_leftover_kill")
             if send_signal(process, signal.SIGKILL):
                 comm = stat.comm if stat is not None else ""
                 killed[process.pid, process.start_ticks] = Killed(process.pid, process.start_ticks, comm)
         empty_looks = empty_looks + 1 if is_empty else 0
         if not is_empty:
+            crash_point("coordinator.after_leftover_kill")
             if cgroup is not None:
                 cgroups.kill(cgroup)
+                crash_point("coordinator.after_leftover_group_kill")
             time.sleep(0.002)
     is_root_alive = root is not None and not root.has_ended
     if cgroup is not None and not is_root_alive:
+        crash_point("coordinator.before_group_removal")
         cgroups.remove(cgroup)
+        crash_point("coordinator.after_group_removal")
     is_whole = is_in_group or (is_root_alive and features().subreaper)
     return KillResult(list(killed.values()), empty_looks >= 2 and is_whole)
 
