@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from typing import Any
 
+from eventstore.crashpoints import arm
 from eventstore.errors import OutliveError
 from manager import AgentSpec, Manager
 from manager.status import AgentStatus
@@ -61,6 +63,10 @@ def obey(manager: Manager, order: dict[str, Any]) -> list[AgentStatus]:
         return manager.spawn_many(items, wait=wait)
     if ask == "ensure":
         return [manager.ensure(one["name"], AgentSpec.model_validate(one["spec"])) for one in order["items"]]
+    if ask == "arm":  # for itself, and for the launcher that it starts next
+        os.environ["OUTLIVE_CRASH"] = order["crashes"]
+        arm(order["crashes"])
+        return []
     if ask in ("stop", "kill"):
         grace = None if order.get("grace") is None else tuple(order["grace"])
         return manager.stop_many(agents, grace=grace, forced=ask == "kill", wait=wait)

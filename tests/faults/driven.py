@@ -109,11 +109,15 @@ class Driven:
 
     def close(self) -> None:
         """Let it close the home in good order, and see that it did."""
+        code = self.leave()
+        assert code == 0, f"the coordinator ended with {code}: see {self._run.path / 'coordinators.log'}"
+
+    def leave(self) -> int:
+        """Let it close the home; its return code, which tells whether it got to the end of that."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        code = self.process.wait(timeout=60)
-        self._end()
-        assert code == 0, f"the coordinator ended with {code}: see {self._run.path / 'coordinators.log'}"
+        self.process.wait(timeout=60)
+        return self._end()
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,78 @@
+"""kill -9 of a coordinator at every named point of its life, one after the other in one home.
+
+Each coordinator finds what a killed one left, so that most of these crashes happen during or after the recovery from
+another crash. The exhaustive half tries every point alone: at its first three hits and in every order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eventstore.crashpoints import POINTS
+from tests.faults.crashes import Crash, Crashes, chain, settles_for_good
+from tests.faults.run import Run
+from tests.support.tally import Tally
+
+ROW = "1 coordinator killed at every crash point"
+# In the order of a first life, up to the one that makes the next of its group impossible.
+BEGINNINGS = (
+    (
+        "coordinator.before_home_parents",
+        "coordinator.after_home_parents",
+        "coordinator.after_home",
+        "coordinator.before_home_draft",
+        "coordinator.after_home_draft",
+        "coordinator.after_home_draft_written",
+        "coordinator.after_home_draft_synced",
+        "coordinator.after_home_identity",
+        "store.before_database_file",
+        "store.after_database_file",
+        "store.before_creation",
+        "store.before_migration",
+        "store.after_migration",
+        "store.after_creation",
+    ),
+    ("coordinator.after_home_draft_removed", "store.after_database_mode"),
+    ("store.after_database_directory",),
+)
+# Each needs a situation of its own: tests/faults/test_crash_situations.py.
+SPECIAL = {
+    *("coordinator.before_takeover", "coordinator.after_takeover"),
+    *("coordinator.before_leftover_kill", "coordinator.after_leftover_kill"),
+    *("coordinator.after_leftover_group_kill", "coordinator.before_group_removal"),
+    *("coordinator.after_group_removal", "coordinator.after_hanging_up"),
+    *("coordinator.before_accept", "coordinator.after_accept", "coordinator.before_reply", "coordinator.after_reply"),
+    *("coordinator.before_refusal", "coordinator.after_refusal"),
+    *("coordinator.before_claim", "coordinator.after_claim"),
+    *("coordinator.before_claim_parent", "coordinator.after_claim_parent", "coordinator.before_claim_lock"),
+    *("coordinator.after_claim_lock_file", "coordinator.after_claim_lock", "coordinator.after_claim_file"),
+    *("store.before_rollback", "store.after_rollback", "store.after_lock_file_mode"),
+    *("store.before_rollback_of_creation", "store.after_rollback_of_creation"),
+}  # fmt: skip
+OURS = sorted(point for point in POINTS if point.startswith(("coordinator.", "store.")))
+ORDINARY = [point for point in OURS if point not in SPECIAL and not any(point in some for some in BEGINNINGS)]
+LENGTH = 8
+CHAINS = [
+    (*beginning, *ORDINARY[number::LENGTH_OF_LIST])
+    for LENGTH_OF_LIST in (-(-len(ORDINARY) // LENGTH),)
+    for number, beginning in enumerate((*BEGINNINGS, *[()] * (LENGTH_OF_LIST - len(BEGINNINGS))))
+]
+HITS = (1, 2, 3)
+
+
+def test_every_point_of_a_coordinator_is_in_a_chain_or_has_its_situation() -> None:
+    """A new point is tried from its first day."""
+    assert {point for some in CHAINS for point in some} | SPECIAL == set(OURS)
+
+
+@pytest.mark.parametrize("points", CHAINS, ids=lambda points: f"{points[-1]} and {len(points) - 1} before")
+def test_killed_at_one_point_after_the_other(tmp_path: Path, tally: Tally, points: tuple[str, ...]) -> None:
+    """Wherever a coordinator dies, the next one knows what became of every agent, and starts none twice."""
+    with Run.create(tmp_path, seed=1) as run:
+        crashes = Crashes(run)
+        chain(run, crashes, [[Crash(point)] for point in points])
+        settles_for_good(run)
+        run.judge()
+        tally(ROW, runs=crashes.count)
