@@ -60,9 +60,7 @@ class Coordinator:
         self.store = store
         self.nofile = launching.raise_own_descriptor_limit()
         self._unwatched_since = self._log.last_recorded_at()
-        crash_point("coordinator.before_epoch")
         epoch = self._log.begin()
-        crash_point("coordinator.after_epoch")
         self.ledger = Ledger(store, epoch=epoch, clock=now_microseconds)
         self.supervisor: Supervisor
         self._thread.start()

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from eventstore.crashpoints import crash_point
 from eventstore.events import CoordinatorEvent, CoordinatorStarted, RecoveryCompleted
 from eventstore.record import NewEvent
 from eventstore.store import EventStore, now_microseconds
@@ -28,12 +29,14 @@ class HomeLog:
 
     def begin(self) -> int:
         """Take the next epoch with COORDINATOR_STARTED; every older coordinator is fenced from here on."""
+        crash_point("coordinator.before_epoch")
         self.epoch = self._store.begin_epoch(
             lambda epoch: self._new(
                 CoordinatorStarted(epoch=epoch, pid=os.getpid(), boot_id=procfs.boot_id(), version=VERSION)
             ),
             stream=self._stream,
         )
+        crash_point("coordinator.after_epoch")
         return self.epoch
 
     def append(self, event: CoordinatorEvent) -> None:

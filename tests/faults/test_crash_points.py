@@ -16,7 +16,7 @@ from tests.faults.run import Run
 from tests.support.tally import Tally
 
 ROW = "1 coordinator killed at every crash point"
-# In the order of a first life, up to the one that makes the next of its group impossible.
+# In the order in which each of them makes the next one possible.
 BEGINNINGS = (
     (
         "coordinator.before_home_parents",
@@ -36,6 +36,11 @@ BEGINNINGS = (
     ),
     ("coordinator.after_home_draft_removed", "store.after_database_mode"),
     ("store.after_database_directory",),
+    (  # a socket is left by one that listened
+        "coordinator.after_listen",
+        "coordinator.before_old_control_socket",
+        "coordinator.after_old_control_socket",
+    ),
 )
 # Each needs a situation of its own: tests/faults/test_crash_situations.py.
 SPECIAL = {
@@ -54,10 +59,10 @@ SPECIAL = {
 OURS = sorted(point for point in POINTS if point.startswith(("coordinator.", "store.")))
 ORDINARY = [point for point in OURS if point not in SPECIAL and not any(point in some for some in BEGINNINGS)]
 LENGTH = 8
+COUNT = -(-len(ORDINARY) // LENGTH)
 CHAINS = [
-    (*beginning, *ORDINARY[number::LENGTH_OF_LIST])
-    for LENGTH_OF_LIST in (-(-len(ORDINARY) // LENGTH),)
-    for number, beginning in enumerate((*BEGINNINGS, *[()] * (LENGTH_OF_LIST - len(BEGINNINGS))))
+    (*(BEGINNINGS[number] if number < len(BEGINNINGS) else ()), *ORDINARY[number::COUNT])
+    for number in range(COUNT)
 ]
 HITS = (1, 2, 3)
 
