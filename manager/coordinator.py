@@ -7,20 +7,21 @@ streams of all agents that have not ended and compares each with what is there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, NameInUse, OutliveError
 from eventstore.events import CoordinatorStopped
-from eventstore.state import AgentState, Live, Requested, Waiting
+from eventstore.state import AgentState, Live, Waiting
 from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
@@ -34,9 +35,9 @@ from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
 from projections.agents import AgentsProjection, agent_id_of, fold
 
-_OURS = (errno.EMFILE, errno.ENFILE)
 STARTS_A_COMMIT = 100
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
+STOP_SETTLES_SECONDS = 20.0  # the same before a stop: a thousand at once take a few
 
 _T = TypeVar("_T")
 
@@ -139,10 +140,9 @@ class Coordinator:
 
     async def stop(self, ids: Sequence[str], command: do.RequestStop, origin: Origin, *, wait: bool) -> None:
         """Stop agents side by side; with `wait`, until each has ended or its last deadline has passed."""
-        await self._all_until(ids, is_known)
-        for agent_id in ids:
-            if agent_id in self.ledger.states:
-                self.supervisor.request_stop(agent_id, command, origin)
+        await self._settle_starts(ids, STOP_SETTLES_SECONDS)
+        for agent_id in sorted(set(ids) & set(self.ledger.states), key=self._is_starting):
+            self.supervisor.request_stop(agent_id, command, origin)  # refused last: where no process is known
         if wait:
             await self._all_until(ids, is_stopped_or_stuck)
         else:
@@ -214,16 +214,17 @@ class Coordinator:
                     agent_id, is_recovery=True, unwatched=unwatched, announce=announce
                 )
             except OSError as error:
-                is_ours = error.errno in _OURS
-                what = "raise the limit of descriptors (ulimit -n)" if is_ours else "mend that first"
-                raise OutliveError(f"cannot look at agent {agent_id}: {error}; {what}") from error
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise OutliveError(f"cannot look at {agent_id}: {error}; raise `ulimit -n`") from error
+                self.supervisor.look_later(agent_id)  # its files are at fault; the other agents' are not
+                conclusion = None
             kind = "pending" if conclusion is None else conclusion.counts_as
             counts[kind] = counts.get(kind, 0) + 1
             stops += isinstance(state.phase, Live) and state.phase.stop is not None and kind == "reattached"
         judged = [self.ledger.states[agent_id] for agent_id in looked_at]
         await self.supervisor.turn.commit_soon()
         crash_point("coordinator.after_recovery")
-        await self._settle_starts()
+        await self._settle_starts(self.ledger.states, START_SETTLES_SECONDS)
         self._unwatched_since = now_microseconds()
         report = RecoveryReport(
             reattached=counts.get("reattached", 0),
@@ -249,14 +250,13 @@ class Coordinator:
         ]
         await asyncio.gather(*waits)
 
-    async def _settle_starts(self) -> None:
-        starting = [
-            agent_id for agent_id, state in self.ledger.states.items() if isinstance(state.phase, Requested)
-        ]
-        try:
-            await asyncio.wait_for(self._all_until(starting, is_known), START_SETTLES_SECONDS)
-        except TimeoutError:
-            return  # still watched; it will be recorded when it is known
+    async def _settle_starts(self, ids: Iterable[str], seconds: float) -> None:
+        starting = [agent_id for agent_id in ids if self._is_starting(agent_id)]
+        with contextlib.suppress(TimeoutError):  # still watched; it will be recorded when it is known
+            await asyncio.wait_for(self._all_until(starting, is_known), seconds)
+
+    def _is_starting(self, agent_id: str) -> bool:
+        return agent_id in self.ledger.states and not is_known(self.ledger.states[agent_id])
 
     def _holder_of(self, name: str) -> str | None:
         return next((i for i, s in self.ledger.states.items() if s.name == name and not s.is_final), None)
@@ -268,8 +268,7 @@ class Coordinator:
             for event in self.store.read(streams=[f"agent/{agent_id}" for agent_id in some]):
                 histories.setdefault(event.stream, []).append(event)
             for stream, history in histories.items():
-                state = fold(history)
-                if state is not None:
+                if (state := fold(history)) is not None:
                     last = history[-1]
                     self.ledger.believe(agent_id_of(stream), state, last.correlation_id, last.event_id)
 

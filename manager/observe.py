@@ -11,7 +11,8 @@ from eventstore.state import AgentState, Live
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown, ProcessRecord, ResourceUse
 from manager.output import last_lines
 from manager.process import procfs, tree
-from manager.process.attempt_dir import AttemptFiles, Damaged, claim, holds_main, read_attempt, shim_alive
+from manager.process.attempt_dir import AttemptFiles, Damaged, Missing, read_as, read_attempt
+from manager.process.attempt_lock import claim, has_traces, holds_main, is_locked, shim_alive
 from manager.process.identity import Identity, Match, prove
 from manager.process.signalling import ProvenProcess
 from manager.recovery import ExitRecord, FailedExec, Observed, Presence
@@ -37,17 +38,21 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
     directory: Literal["present", "claimed"] = "present"
     if live is None and (claim(path) if is_same_boot else not os.path.isdir(path)):
         directory = "claimed"
-    # The lock is asked before the records are read: a shim that is gone has written all that it ever will.
-    is_shim_alive = is_same_boot and shim_alive(path)
+    # The shim is looked for before the records are read: one that is gone has written all that it ever will.
+    shim, is_shim_alive = _find_shim(path, live) if is_same_boot else (None, False)
     files = read_attempt(path)
     process = live.process if live is not None else process_record(files)
-    token = files.spec.get("token", "") if isinstance(files.spec, dict) else ""
+    token = next((one["token"] for one in (files.spec, files.identity) if isinstance(one, dict)), "")
     main, presence, evidence = _find_main(path, process, is_same_boot)
     exit_ = exit_record(files, is_shim_alive=is_shim_alive)
-    is_of_first_only = exit_ is not None and exit_.exit is not None and not isinstance(files.exit, dict)
+    is_tree = exit_ is not None and (exit_.exit is not None or believed.spec.until == "tree")
+    is_of_first_only = is_tree and not isinstance(files.exit, dict)
     if is_of_first_only and process is not None and is_same_boot and _others_alive(process, token):
         # until=tree and the shim is lost: what the first process left is not over.
         exit_, presence, evidence = None, "unproved", "descendants of it still run, its shim is lost"
+    is_damaged = live is None and is_same_boot and _is_identity_lost(path, files)
+    if is_damaged and tree.is_marked(*believed.directory.split("/")[-2:]):
+        presence, evidence = "unproved", "a process carries its marks, its identity is damaged"
     observed = Observed(
         observed_at=now,
         is_recovery=is_recovery,
@@ -55,7 +60,7 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         directory=directory,
         is_shim_alive=is_shim_alive,
         identity=process,
-        is_identity_damaged=isinstance(files.identity, Damaged),
+        is_identity_damaged=is_damaged,
         has_executed=_has_executed(files, main),
         failed_exec=failed_exec(files),
         exit=exit_,
@@ -64,8 +69,14 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         executed_at=files.exec.get("confirmed_at") if isinstance(files.exec, dict) else None,
         last_output=last_lines(Path(path)) if exit_ is not None or not is_shim_alive else (),
     )
-    shim = _find_shim(process, path) if is_shim_alive and process is not None else None
     return Look(observed, main, shim, token)
+
+
+def _is_identity_lost(path: str, files: AttemptFiles) -> bool:
+    """Whether there was, or may have been, an identity that cannot be read any more."""
+    if isinstance(files.identity, Missing):
+        return is_locked(path) is None or has_traces(path)
+    return isinstance(files.identity, Damaged)
 
 
 def process_record(files: AttemptFiles) -> ProcessRecord | None:
@@ -173,8 +184,26 @@ def _find_main(
     return proof.process, "same", proof.reason
 
 
-def _find_shim(process: ProcessRecord, path: str) -> ProvenProcess | None:
-    return prove(shim_identity(process), shim_holds_lock=lambda: shim_alive(path)).process
+def _find_shim(path: str, live: Live | None) -> tuple[ProvenProcess | None, bool]:
+    """The shim's handle where it can be proved, and whether it lives: by its own identity, else by the held lock."""
+    is_held = shim_alive(path)
+    identity = read_as("identity", path) if live is None else None
+    process = (
+        live.process
+        if live is not None
+        else process_record_of(identity)
+        if isinstance(identity, dict)
+        else None
+    )
+    if process is None or process.pid_namespace != procfs.pid_namespace():
+        return None, is_held
+    proof = prove(shim_identity(process), shim_holds_lock=is_held)
+    if proof.match is Match.UNCERTAIN or proof.process is None:
+        return None, is_held and proof.match is Match.UNCERTAIN
+    if not proof.process.has_ended:
+        return proof.process, True
+    proof.process.close()
+    return None, False
 
 
 def _has_executed(files: AttemptFiles, main: ProvenProcess | None) -> bool | None:

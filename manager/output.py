@@ -21,7 +21,7 @@ def last_lines(attempt: Path, count: int = 10) -> tuple[str, ...]:
 def tail(path: Path, count: int, *, most_bytes: int = TAIL_BYTES) -> tuple[str, ...]:
     """The last `count` lines within the last `most_bytes` of a file; none when it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ()
     try:

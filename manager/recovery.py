@@ -10,11 +10,13 @@ were carried out (or after a crash in between) it comes to the same end.
                              executed (exec record)                     started, then as for a process
                              shim gone before the gate opened           failed start: the program never ran
                              exec failed                                failed start, with its errno
+                             identity damaged, its marks are seen       keep watching; never signalled
+                             identity damaged, nothing of it lives      lost: whether it ran is unknown
                              host restarted                             lost, unless an exit record is there
     process known            exit record                                exit as recorded
                              shim holds its lock                        re-attach through the shim
                              shim gone, process proved the SAME         re-attach to the process alone
-                             shim gone, process gone                    exit unknown: shim lost
+                             shim gone, process gone                    exit unknown: shim lost, or record damaged
                              shim gone, cannot be proved                keep watching; never signalled
                              other boot id                              exit unknown: host restarted
     EXITED, not judged       -                                          judge it
@@ -141,6 +143,8 @@ def _requested(believed: AgentState, observed: Observed, unwatched_seconds: floa
         if observed.has_executed:
             return _attach((*started,), "process", observed, unwatched_seconds)
         return Conclusion(commands=(), watch=True, counts_as="pending")
+    if observed.process == "unproved":
+        return Conclusion(commands=(), watch=True, counts_as="pending")
     return _lost("the shim was lost during the start; whether the program ran is unknown")
 
 
@@ -159,8 +163,6 @@ def _live(live: Live, observed: Observed, unwatched_seconds: float) -> Conclusio
         return Conclusion(commands=(_exit(observed, observed.exit),), watch=False, counts_as="ended")
     if not observed.is_same_boot:
         return _unknown(live, "host rebooted", observed)
-    if observed.exit is not None and observed.exit.is_damaged and not observed.is_shim_alive:
-        return _unknown(live, "the exit record is damaged", observed)
     if observed.is_shim_alive:
         return _attach((), "shim", observed, unwatched_seconds)
     if observed.process == "same":
@@ -168,7 +170,10 @@ def _live(live: Live, observed: Observed, unwatched_seconds: float) -> Conclusio
     if observed.process == "unproved":
         # No proof that it is the same process, none that it is another: neither signalled nor declared dead.
         return Conclusion(commands=(), watch=True, counts_as="pending")
-    return _unknown(live, "shim lost: nobody saw the exit", observed)
+    is_damaged = observed.exit is not None and observed.exit.is_damaged
+    return _unknown(
+        live, "the exit record is damaged" if is_damaged else "shim lost: nobody saw the exit", observed
+    )
 
 
 def _attach(

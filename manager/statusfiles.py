@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,14 @@ def _write(path: Path, text: str) -> None:
     # temporary file and a rename would cost ten times as much where many inodes were freed just before.
     content = text.encode("utf-8", "replace")
     content += b" " * (-(len(content) + 1) % BLOCK_BYTES) + b"\n"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     crash_point("coordinator.before_status_file")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, flags, 0o600)
     crash_point("coordinator.after_status_file")
     try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            return  # somebody's pipe, or a second name of another file: not ours to write to
         os.pwrite(descriptor, content, 0)
         crash_point("coordinator.after_status_written")
         os.ftruncate(descriptor, len(content))

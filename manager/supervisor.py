@@ -28,7 +28,7 @@ from manager.process.features import features
 from manager.process.signalling import exit_info
 from manager.recovery import Conclusion, ExitRecord, Observed, conclude
 from manager.statusfiles import StatusFiles
-from manager.stopping import describe_survivors, kill_leftovers, leftovers, pursue, signal_main
+from manager.stopping import describe_survivors, kill_leftovers, leftovers, pursue, seconds_left, signal_main
 from manager.turn import Turn
 
 STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
@@ -121,7 +121,11 @@ class Supervisor:
         try:
             self.reconcile(agent_id)
         except OSError:  # out of descriptors: the record waits on disk, and so do we
-            self._attach(agent_id).later("look", UNPROVED_LOOK_SECONDS, lambda: self._look_again(agent_id))
+            self.look_later(agent_id)
+
+    def look_later(self, agent_id: str) -> None:
+        """Look at an agent again in a while: what it was looked at by could not be used just now."""
+        self._attach(agent_id).later("look", UNPROVED_LOOK_SECONDS, lambda: self._look_again(agent_id))
 
     def _start_dropped(self, agent_id: str) -> None:
         state = self.ledger.states.get(agent_id)
@@ -275,15 +279,8 @@ class Supervisor:
         is_new_stage = attachment.stage_waited_for != stop.stage
         attachment.stage_waited_for = stop.stage
         if stop.stage < 4 and is_new_stage:
-            deadline = stop.deadline_at or 0
-            attachment.later(
-                "stage", self._seconds_left(stop), lambda: self._advance_stop(agent_id, attachment, deadline)
-            )
-
-    def _seconds_left(self, stop: Stop) -> float:
-        # A wall clock that was set back must not make the wait longer than what was asked for.
-        remaining = 0.0 if stop.deadline_at is None else (stop.deadline_at - self._clock()) / 1e6
-        return min(max(0.0, remaining), stop.grace_seconds[max(0, stop.stage - 1)])
+            deadline, left = stop.deadline_at or 0, seconds_left(stop, self._clock())
+            attachment.later("stage", left, lambda: self._advance_stop(agent_id, attachment, deadline))
 
     def _stop_of(self, agent_id: str) -> Stop | None:
         state = self.ledger.states.get(agent_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 def is_held(home: Path) -> bool:
     """Whether somebody has the home's lock. Creates nothing; a home that nobody ever held is not held."""
     try:
-        descriptor = os.open(home / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(home / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

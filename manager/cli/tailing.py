@@ -53,7 +53,7 @@ class AgentTail:
 
     def _drain(self, path: Path) -> Iterator[bytes]:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
@@ -124,7 +124,7 @@ class Passage:
 def offset_of_last_lines(path: Path, lines: int) -> int:
     """Where in the file its last `lines` lines begin; read from the end, 64 KiB at a time."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0
     try:

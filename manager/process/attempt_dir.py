@@ -1,16 +1,13 @@
-"""The directory of one attempt: the hand-off between a shim and whoever comes after it.
+"""The directory of one attempt: the hand-off between a shim and whoever comes after it (see also `attempt_lock`).
 
 Files: ``spec.json``, ``lock``, ``identity.json``, ``exec.json``, ``main.json`` (only until=tree),
 ``exit.json``, ``sweep.json``, ``stdout.log``, ``stderr.log``. A record is one line,
 ``{"body":{…},"crc32":"8 hex"}``, in one canonical encoding, so that any changed, missing or added byte
-is noticed: reading encodes the body again and compares every byte.
-
-While a shim lives it holds `lock` and its agent's main process is not reaped, except in until=tree once
-``main.json`` exists. So a held lock and no ``main.json`` prove that the main process's PID was not reused.
+is noticed: reading encodes the body again and compares every byte. It also names its attempt and says what it
+is a record of: one that got here from elsewhere is damage, too.
 """
 
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -32,6 +29,8 @@ _ENCODE: Callable[[Any, int], Iterable[str]] = (
     if _C_ENCODER is not None
     else lambda body, _: _ENCODER.encode(body)
 )
+# What open says to nothing, a link, a socket, a device.
+NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -66,6 +65,14 @@ class AttemptFiles(NamedTuple):
 def encode(body: dict[str, Any]) -> bytes:
     """The one line that stands for `body`. Raises ValueError for NaN and infinities."""
     return encode_canonical(canonical(body))
+
+
+def encode_named(content: bytes, attempt: bytes) -> bytes:
+    """The line for the body that `canonical` has encoded and that is to name its attempt, given as JSON.
+
+    "attempt" is the first of the sorted keys of every record that has it.
+    """
+    return encode_canonical(b'{"attempt":%b,%b' % (attempt, content[1:]))
 
 
 def encode_canonical(content: bytes) -> bytes:
@@ -134,12 +141,17 @@ def read_as(name: str, path: str) -> Record:
     from manager.process import record_shapes  # for readers alone: a shim has no memory to spare
 
     record = read_record(f"{path}/{name}.json")
-    reason = record_shapes.problem(name, record) if isinstance(record, dict) else None
+    reason = record_shapes.problem(name, record, name_of(path)) if isinstance(record, dict) else None
     return record if reason is None else Damaged(f"{path}/{name}.json", f"no shim wrote it: {reason}")
 
 
+def name_of(directory: str) -> str:
+    """What an attempt's records call it, wherever its home was moved to: ``agent/number``."""
+    return "/".join(directory.split("/")[-2:])
+
+
 def read_record(path: str) -> Record:
-    """The body of one record, or why there is none."""
+    """The body of one record, or why there is none. Raises OSError when it cannot be read now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -147,8 +159,11 @@ def read_record(path: str) -> Record:
     except OSError as error:
         return _unreadable(path, error)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             return Damaged(path, "not a regular file")
+        if found.st_uid != os.geteuid():
+            return Damaged(path, f"written by uid {found.st_uid}")
         line = b""
         while len(line) <= MAX_RECORD_BYTES and (piece := os.read(descriptor, 1 << 20)):
             line += piece
@@ -164,75 +179,9 @@ def read_record(path: str) -> Record:
         return Damaged(path, str(error))
 
 
-def claim(path: str) -> bool:
-    """Make certain that nothing was or ever will be started in an attempt's directory; True when it is so.
-
-    False: a shim lives there, or an identity was recorded, so that the program may have run. A request that
-    arrives late finds the claim and starts nothing: the directory itself if it was not made yet, else the
-    ``claimed`` file, which a shim looks for once it holds the lock. Claiming twice is harmless.
-    Raises OSError when it can be neither claimed nor ruled out.
-    """
-    crash_point("coordinator.before_claim")
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return _claim_existing(path)
-    except (
-        FileNotFoundError
-    ):  # the coordinator died between its commit and the making of the agent's directory
-        crash_point("coordinator.before_claim_parent")
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        crash_point("coordinator.after_claim_parent")
-        return claim(path)
-    crash_point("coordinator.after_claim")
-    return True
-
-
-def _claim_existing(path: str) -> bool:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    crash_point("coordinator.before_claim_lock")
-    lock = os.open(f"{path}/lock", flags, 0o600)
-    crash_point("coordinator.after_claim_lock_file")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        crash_point("coordinator.after_claim_lock")
-        if os.path.lexists(f"{path}/identity.json"):
-            return False
-        os.close(os.open(f"{path}/{CLAIMED}", flags, 0o600))
-        crash_point("coordinator.after_claim_file")
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(lock)
-    return True
-
-
-def shim_alive(path: str) -> bool:
-    """Whether a shim holds the attempt's lock: immune to PID reuse. False when there is no lock file."""
-    try:
-        descriptor = os.open(f"{path}/lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def holds_main(path: str) -> bool:
-    """Whether the main process is certainly not reaped yet, so that its PID cannot have been reused.
-
-    The order matters: no ``main.json`` now and a shim that is alive later mean that it was alive now, too.
-    """
-    return not os.path.lexists(f"{path}/main.json") and shim_alive(path)
-
-
 def _unreadable(path: str, error: OSError) -> Damaged:
-    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR):
-        raise error
+    if error.errno not in (*NOT_A_FILE, errno.EIO):
+        raise error  # out of descriptors, no permission: what it says is not lost
     return Damaged(path, f"cannot be read: {error.strerror}")
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any, NamedTuple
 
-from manager.process.attempt_dir import encode
+from manager.process.attempt_dir import canonical, encode_named
 from manager.process.syscalls import Usage
 
 
@@ -42,6 +42,7 @@ class ExitStatus(NamedTuple):
 def exit_line(
     status: ExitStatus,
     *,
+    attempt: bytes,
     record: str,
     until: bytes,
     started_boottime_ns: int,
@@ -49,8 +50,11 @@ def exit_line(
     usage: Usage | None,
     oom_kills: int | None = None,
 ) -> bytes:
-    """The line of an exit record, ended now. `ended_at` is wall-clock microseconds; durations go by boot time."""
-    return encode(
+    """The line of an exit record, ended now. `attempt` is its name as JSON.
+
+    `ended_at` is wall-clock microseconds; durations go by boot time.
+    """
+    content = canonical(
         {
             "record": record,
             **status._asdict(),
@@ -63,3 +67,4 @@ def exit_line(
             "oom_kills": oom_kills,
         }
     )
+    return encode_named(content, attempt)

@@ -1,7 +1,7 @@
 """Frames between a coordinator and its launcher: a 4-byte big-endian length, then the content.
 
-An answer is JSON. A request is five fields ended by NUL, all that its shim needs, then canonical JSON of the whole: so
-a shim reads no JSON (its reader costs 100 KB of copied pages), keeps the whole as the bytes that it is (they become
+An answer is JSON. A request is fields ended by NUL, all that its shim needs, then canonical JSON of the whole: so a
+shim reads no JSON (its reader costs 100 KB of copied pages), keeps the whole as the bytes that it is (they become
 ``spec.json``), and the environment is first looked at by the agent's own process.
 """
 
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from manager.process.attempt_dir import canonical
+from manager.process.attempt_dir import canonical, name_of
 
 _SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 MAX_FRAME_BYTES = (
@@ -42,12 +42,15 @@ def encode_request(request: dict[str, Any]) -> bytes:
     # Their keys are the last ones of an identity's, so that a shim appends them as they are.
     told = canonical({"token": token, "uid": os.getuid() if user is None else user["uid"], "until": until})
     group = token.encode("ascii") if request.get("cgroup") else b""
-    return _frame(b"\0".join((path, until.encode("ascii"), group, told[1:-1], canonical(request))))
+    name = json.dumps(name_of(request["attempt_dir"])).encode("ascii")
+    return _frame(b"\0".join((path, until.encode("ascii"), group, name, told[1:-1], canonical(request))))
 
 
 def split_request(content: bytes) -> tuple[bytes, ...]:
-    """(attempt's directory, until, name of the cgroup or empty, what the identity says besides, JSON of the whole)."""
-    return tuple(content.split(b"\0", 4))
+    """(attempt's directory, until, name of the cgroup or empty, the attempt's name as JSON, what the identity says
+    besides, JSON of the whole).
+    """
+    return tuple(content.split(b"\0", 5))
 
 
 def read_content(content: bytes) -> dict[str, Any]:

@@ -5,10 +5,10 @@ fixed words go in as they are, texts as JSON that somebody has encoded already. 
 """
 
 _IDENTITY = (
-    b'{"boot_id":"%b","cgroup":%b,"pgid":%d,"pid":%d,"pid_namespace":%d,"pidfd_inode":%b,"record":"identity",'
+    b'{"attempt":%b,"boot_id":"%b","cgroup":%b,"pgid":%d,"pid":%d,"pid_namespace":%d,"pidfd_inode":%b,"record":"identity",'
     b'"session":%d,"shim_pid":%d,"shim_pidfd_inode":%b,"shim_start_ticks":%d,"start_ticks":%d,%b}'
 )
-_EXECUTED = b'{"confirmed_at":%d,"errno":0,"message":null,"phase":null,"record":"exec"}'
+_EXECUTED = b'{"attempt":%b,"confirmed_at":%d,"errno":0,"message":null,"phase":null,"record":"exec"}'
 
 
 def identity(
@@ -17,23 +17,24 @@ def identity(
     shim_pid: int,
     shim_birth: tuple[int, bytes],
     *,
+    attempt: bytes,
     place: tuple[bytes, int],
     cgroup: bytes,
     told: bytes,
 ) -> bytes:
     """The body of ``identity.json``.
 
-    A birth is (start ticks, pidfd inode or null), `place` is (boot id, pid namespace), `cgroup` a JSON text or null,
-    and `told` the members that the request knows: token, uid and until. The agent has called setsid or is about to:
-    group and session are its PID.
+    A birth is (start ticks, pidfd inode or null), `place` is (boot id, pid namespace), `attempt` its name and `cgroup`
+    its directory or null, both as JSON, and `told` the members that the request knows: token, uid and until. The agent
+    has called setsid or is about to: group and session are its PID.
     """
     ticks, inode = birth
     shim_ticks, shim_inode = shim_birth
     boot_id, namespace = place
     numbers = (pid, namespace, inode, pid, shim_pid, shim_inode, shim_ticks, ticks, told)
-    return _IDENTITY % (boot_id, cgroup, pid, *numbers)
+    return _IDENTITY % (attempt, boot_id, cgroup, pid, *numbers)
 
 
-def executed(confirmed_at: int) -> bytes:
+def executed(attempt: bytes, confirmed_at: int) -> bytes:
     """The body of ``exec.json`` for a program that runs; `confirmed_at` is microseconds."""
-    return _EXECUTED % confirmed_at
+    return _EXECUTED % (attempt, confirmed_at)

@@ -20,8 +20,11 @@ _IDS = range((1 << 32) - 1)
 _SIGNALS = range(1, 65)
 
 
-def problem(name: str, body: dict[str, Any]) -> str | None:
-    """Why the body of ``NAME.json`` cannot be a shim's; None when it can be."""
+def problem(name: str, body: dict[str, Any], attempt: str) -> str | None:
+    """Why the body of ``NAME.json`` cannot be what a shim wrote for `attempt` (its name); None when it can be."""
+    told = body.get("attempt") if name != "spec" else "/".join(str(body.get("attempt_dir")).split("/")[-2:])
+    if told != attempt:
+        return f"it is of attempt {told!r}"
     for field, is_possible in _SHAPES[name].items():
         if field not in body:
             return f"it has no {field}"

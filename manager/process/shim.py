@@ -31,9 +31,9 @@ from manager.process.child import GATE_OPEN, GATE_OPEN_WITH_GROUP, Defaults, bec
 from manager.process.exit_status import ExitStatus, exit_line
 from manager.process.features import Features
 from manager.process.frames import split_request
+from manager.process.persistence import persist
 from manager.process.sweep import leave_nothing
 
-_RETRY_SECONDS = 1.0
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -41,11 +41,23 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class _Attempt:
     """What is known of the attempt so far, for the steps that may fail or come later."""
 
-    __slots__ = ("directory", "gate", "group", "main", "orphans", "phase", "report", "started_ns", "until")
+    __slots__ = (
+        "directory",
+        "gate",
+        "group",
+        "main",
+        "name",
+        "orphans",
+        "phase",
+        "report",
+        "started_ns",
+        "until",
+    )
 
-    def __init__(self, report: int, until: bytes) -> None:
+    def __init__(self, report: int, until: bytes, name: bytes) -> None:
         self.report = report
         self.until = until
+        self.name = name
         self.phase = "fork"
         self.directory = -1
         self.gate = -1
@@ -60,8 +72,8 @@ def run(content: bytes, report: int, defaults: Defaults, features: Features) -> 
 
     `report` is the writing end of a non-blocking pipe; it gets the records' lines, then EOF after the exec report.
     """
-    path, until, group_name, told, whole = split_request(content)
-    attempt = _Attempt(report, until)
+    path, until, group_name, name, told, whole = split_request(content)
+    attempt = _Attempt(report, until, name)
     try:
         # Fork first of all: it has each page that we changed before it copied again.
         gate, attempt.gate = os.pipe()
@@ -121,6 +133,7 @@ def _record_identity(attempt: _Attempt, told: bytes, defaults: Defaults, feature
         _birth(attempt.main, features),
         ourselves,
         _birth(ourselves, features),
+        attempt=attempt.name,
         place=defaults.place,
         cgroup=b"null" if attempt.group is None else json.dumps(attempt.group).encode("ascii"),
         told=told,
@@ -183,9 +196,9 @@ def _accompany(attempt: _Attempt, lock: int, exec_reader: int, features: Feature
     usage = syscalls.unreaped_usage(attempt.main) if attempt.until != b"tree" else None
     line = _exit_line(attempt, status, usage)
     crash_point("shim.before_exit_record")
-    _persist(attempt.directory, "exit.json", line)
+    persist(attempt.directory, "exit.json", line)
     crash_point("shim.after_exit_record")
-    line = leave_nothing(attempt.main, attempt.group, features)
+    line = leave_nothing(attempt.main, attempt.group, attempt.name, features)
     crash_point("shim.after_sweep")
     _note(attempt.directory, "sweep.json", line)
     os.close(attempt.directory)
@@ -212,9 +225,10 @@ def _confirm_exec(attempt: _Attempt, exec_reader: int) -> dict[str, Any] | None:
     confirmed_at = time.time_ns() // 1000
     crash_point("shim.before_exec_record")
     if failure is None:
-        line = attempt_dir.encode_canonical(record_lines.executed(confirmed_at))
+        line = attempt_dir.encode_canonical(record_lines.executed(attempt.name, confirmed_at))
     else:
-        line = attempt_dir.encode({"record": "exec", **failure, "confirmed_at": confirmed_at})
+        content = attempt_dir.canonical({"record": "exec", **failure, "confirmed_at": confirmed_at})
+        line = attempt_dir.encode_named(content, attempt.name)
     _note(attempt.directory, "exec.json", line)
     crash_point("shim.after_exec_record")
     _tell(attempt, line)
@@ -244,7 +258,7 @@ def _await_end(attempt: _Attempt, failure: dict[str, Any] | None) -> ExitStatus:
             return status
         line = _exit_line(attempt, status, syscalls.unreaped_usage(attempt.main), record="main")
         crash_point("shim.before_main_record")
-        _persist(attempt.directory, "main.json", line)
+        persist(attempt.directory, "main.json", line)
         crash_point("shim.after_main_record")
         os.waitpid(attempt.main, 0)
         crash_point("shim.after_main_reap")
@@ -255,6 +269,7 @@ def _exit_line(
 ) -> bytes:
     return exit_line(
         status,
+        attempt=attempt.name,
         record=record,
         until=attempt.until,
         started_boottime_ns=attempt.started_ns,
@@ -262,19 +277,6 @@ def _exit_line(
         usage=usage,
         oom_kills=cgroup.out_of_memory_kills(attempt.group) if attempt.group is not None else None,
     )
-
-
-def _persist(directory: int, name: str, line: bytes) -> None:
-    """Write an exit durably, however long the disk refuses; give up only when the directory is deleted."""
-    while True:
-        try:
-            attempt_dir.write_record(directory, name, line, durable=True)
-        except FileNotFoundError:
-            return
-        except OSError:
-            time.sleep(_RETRY_SECONDS)
-        else:
-            return
 
 
 def _note(directory: int, name: str, line: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from eventstore.crashpoints import crash_point
 from manager.process import cgroup, procfs, tree
-from manager.process.attempt_dir import encode
+from manager.process.attempt_dir import canonical, encode_named
 from manager.process.features import Features, features
 from manager.process.identity import prove_child, prove_descendant, prove_self, prove_session_member
 from manager.process.signalling import ProvenProcess, send_group_signal, send_signal
@@ -16,14 +16,17 @@ from manager.process.signalling import ProvenProcess, send_group_signal, send_si
 SECONDS = 10.0  # only a process in uninterruptible sleep outlasts SIGKILL by this much
 _MAX_LISTED = 100  # of a fork bomb, the first hundred tell enough
 
-_CLEAN = encode({"record": "sweep", "left": [], "left_count": 0, "complete": True})
+_CLEAN = canonical({"record": "sweep", "left": [], "left_count": 0, "complete": True})
 
 
-def leave_nothing(main: int, group: str | None, features: Features) -> bytes:
-    """Leave no process of the agent behind but our unreaped child `main`; a record's line that says what was found."""
+def leave_nothing(main: int, group: str | None, name: bytes, features: Features) -> bytes:
+    """Leave no process of the agent behind but our unreaped child `main`; a record's line that says what was found.
+
+    `name` is the attempt's, as JSON.
+    """
     try:
         if _is_nothing_left(main, group, features):
-            return _CLEAN
+            return encode_named(_CLEAN, name)
         left = sweep(main, group)
     except OSError:  # out of descriptors or memory: the exit is on disk, and nothing is claimed of the rest
         left = {"left": [], "left_count": 0, "complete": False}
@@ -31,7 +34,7 @@ def leave_nothing(main: int, group: str | None, features: Features) -> bytes:
         crash_point("shim.before_group_removal")
         cgroup.remove(group)
         crash_point("shim.after_group_removal")
-    return encode({"record": "sweep", **left})
+    return encode_named(canonical({"record": "sweep", **left}), name)
 
 
 def _is_nothing_left(main: int, group: str | None, features: Features) -> bool:

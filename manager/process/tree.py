@@ -74,6 +74,13 @@ def token_holders(token: str) -> Iterator[ProvenProcess]:
     return _one_by_one(prove_token(token, pid) for pid in procfs.all_pids())
 
 
+def is_marked(agent_id: str, attempt: str) -> bool:
+    """Whether a living process carries the marks of an attempt; enough to leave it alone, too little to signal it."""
+    marks = {f"OUTLIVE_AGENT_ID={agent_id}".encode(), f"OUTLIVE_ATTEMPT={attempt}".encode()}
+    environments = (procfs.read_bytes(f"/proc/{pid}/environ") or b"" for pid in procfs.all_pids())
+    return any(marks <= set(environment.split(b"\0")) for environment in environments)
+
+
 def cgroup_members(path: str) -> Iterator[ProvenProcess]:
     """Handles of the living members of an attempt's cgroup."""
     return _one_by_one(prove_cgroup_member(path, pid) for pid in cgroups.members(path))

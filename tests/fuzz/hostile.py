@@ -36,6 +36,7 @@ def true_records(boot_id: str, pid_namespace: int) -> dict[str, list[dict[str, A
         (100, b"4711"),
         4_000_000,
         (99, b"4710"),
+        attempt=b'""',
         place=(boot_id.encode(), pid_namespace),
         cgroup=b"null",
         told=b'"token":"%b","uid":0,"until":"main"' % TOKEN.encode(),
@@ -48,17 +49,27 @@ def true_records(boot_id: str, pid_namespace: int) -> dict[str, list[dict[str, A
         ExitStatus.unknown("the shim found its child already reaped"),
     ]
     return {
-        "spec": [{"token": TOKEN, "env": {"A": "b"}, "command": ["true"], "user": None, "until": "main"}],
+        "spec": [
+            {
+                "attempt_dir": "",
+                "token": TOKEN,
+                "env": {"A": "b"},
+                "command": ["true"],
+                "user": None,
+                "until": "main",
+            }
+        ],
         "identity": [decode(encode_canonical(identity))],
         "exec": [
-            decode(encode_canonical(record_lines.executed(1_700_000_000_000_000))),
-            {"record": "exec", **refused, "confirmed_at": 1_700_000_000_000_000},
+            decode(encode_canonical(record_lines.executed(b'""', 1_700_000_000_000_000))),
+            {"attempt": "", "record": "exec", **refused, "confirmed_at": 1_700_000_000_000_000},
         ],
         "main": [_exit(end, "main") for end in ends],
         "exit": [_exit(end, "exit") for end in ends],
         "sweep": [
-            {"record": "sweep", "left": [], "left_count": 0, "complete": True},
+            {"attempt": "", "record": "sweep", "left": [], "left_count": 0, "complete": True},
             {
+                "attempt": "",
                 "record": "sweep",
                 "left": [{"pid": 4_000_002, "start_ticks": 5, "comm": "sh"}],
                 "left_count": 1,
@@ -70,7 +81,9 @@ def true_records(boot_id: str, pid_namespace: int) -> dict[str, list[dict[str, A
 
 def _exit(status: ExitStatus, record: str) -> dict[str, Any]:
     usage = Usage(utime_us=5, stime_us=6, maxrss_bytes=4096)
-    line = exit_line(status, record=record, until=b"main", started_boottime_ns=1, orphans=0, usage=usage)
+    line = exit_line(
+        status, attempt=b'""', record=record, until=b"main", started_boottime_ns=1, orphans=0, usage=usage
+    )
     return decode(line)
 
 

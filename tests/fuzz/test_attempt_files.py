@@ -19,7 +19,7 @@ from manager import launching
 from manager.ledger import Ledger
 from manager.observe import look
 from manager.process import procfs
-from manager.process.attempt_dir import Damaged, decode, encode, read_as
+from manager.process.attempt_dir import Damaged, decode, encode, name_of, read_as
 from manager.process.frames import encode_request
 from manager.recovery import conclude
 from tests.fuzz.hostile import distorted, true_records, values
@@ -38,6 +38,12 @@ def directories(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
     """The bodies in an attempt's directory: some files missing, the others true or not."""
     present = draw(st.lists(st.sampled_from(sorted(TRUE)), unique=True))
     return {name: draw(distorted(TRUE[name])) for name in present}
+
+
+def placed(name: str, body: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A record's body as of the attempt in directory `path`, where it says what attempt it is of."""
+    key, value = ("attempt_dir", str(path)) if name == "spec" else ("attempt", name_of(str(path)))
+    return {**body, key: value} if key in body else body
 
 
 @pytest.fixture
@@ -64,7 +70,7 @@ def _recover(ledger: Ledger, home: Path, believed: str, files: dict[str, dict[st
     path = home / "agents" / agent_id / "1"
     path.mkdir(parents=True)
     for name, body in files.items():
-        (path / f"{name}.json").write_bytes(encode(body))
+        (path / f"{name}.json").write_bytes(encode(placed(name, body, path)))
     if believed == "running":
         ledger.stage(agent_id, do.ConfirmStarted(process=PROCESS))
         ledger.stage(agent_id, do.PassStartWindow())
@@ -105,8 +111,9 @@ def test_the_records_of_shims_are_believed(tmp_path: Path) -> None:
     """Every record that a shim writes today passes the checks that keep the others out."""
     for name, bodies in TRUE.items():
         for body in bodies:
-            (tmp_path / f"{name}.json").write_bytes(encode(body))
-            assert read_as(name, str(tmp_path)) == body
+            told = placed(name, body, tmp_path)
+            (tmp_path / f"{name}.json").write_bytes(encode(told))
+            assert read_as(name, str(tmp_path)) == told
 
 
 @pytest.mark.parametrize(
@@ -132,7 +139,8 @@ def test_the_records_of_shims_are_believed(tmp_path: Path) -> None:
 )
 def test_impossible_records_are_damaged(tmp_path: Path, name: str, change: dict[str, Any]) -> None:
     """A record that no shim can have written is not believed in part: all of it is unknown."""
-    (tmp_path / f"{name}.json").write_bytes(encode({**TRUE[name][0], **change}))
+    told = placed(name, TRUE[name][0], tmp_path)
+    (tmp_path / f"{name}.json").write_bytes(encode({**told, **change}))
     assert isinstance(read_as(name, str(tmp_path)), Damaged)
 
 
@@ -141,7 +149,7 @@ def test_impossible_records_are_damaged(tmp_path: Path, name: str, change: dict[
 def test_a_restart_survives_every_spec_file(tmp_path: Path, tally: Tally, body: dict[str, Any]) -> None:
     """`spec.json` of an attempt either starts another one like it or is refused by name; nothing else happens."""
     tally("fuzz spec files")
-    (tmp_path / "spec.json").write_bytes(encode(body))
+    (tmp_path / "spec.json").write_bytes(encode(placed("spec", body, tmp_path)))
     try:
         request = launching.again(tmp_path)
     except launching.SpecLost:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manager import Manager
-from manager.process.attempt_dir import shim_alive
+from manager.process.attempt_lock import shim_alive
 from tests.support import story
 from tests.support.processes import eventually
 from tests.support.promises import check_promises, ledger, tell

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from manager.process.attempt_dir import claim, shim_alive
+from manager.process.attempt_lock import claim, shim_alive
 from manager.process.identity import Match, agent_identity, prove
 from tests.support.processes import Nursery, eventually, runs
 

@@ -8,7 +8,7 @@ import pytest
 
 from manager.process import features as features_module
 from manager.process import tree
-from manager.process.attempt_dir import holds_main
+from manager.process.attempt_lock import holds_main
 from manager.process.features import Features, detect
 from manager.process.identity import Match, agent_identity, prove, shim_identity
 from manager.process.signalling import send_signal

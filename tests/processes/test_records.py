@@ -1,6 +1,8 @@
 """A damaged record is unknown, never a wrong value."""
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manager import statusfiles
+from manager.output import last_lines
 from manager.process import record_lines
 from manager.process.attempt_dir import (
     Damaged,
@@ -15,23 +19,54 @@ from manager.process.attempt_dir import (
     decode,
     encode,
     encode_canonical,
+    read_as,
     read_attempt,
     read_record,
 )
+from manager.process.attempt_lock import is_locked
 
 _BODY: dict[str, Any] = {
+    "attempt": "agent/1",
     "record": "exit",
     "kind": "code",
     "code": 7,
     "signal": None,
     "core": False,
+    "errno": None,
+    "phase": None,
     "message": "ä\u2028",
+    "ended_at": 12,
+    "rusage": None,
+    "oom_kills": None,
 }
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+
+
+def _place(tmp_path: Path) -> Path:
+    """The directory of the attempt that `_BODY` names."""
+    path = tmp_path / "agent" / "1"
+    path.mkdir(parents=True)
+    return path
+
+
+def test_a_record_in_its_place_is_believed(tmp_path: Path) -> None:
+    """What the damage below is done to is read back as it was written."""
+    place = _place(tmp_path)
+    (place / "exit.json").write_bytes(encode(_BODY))
+    assert read_as("exit", str(place)) == _BODY
+
+
+@pytest.mark.parametrize("place", ["agent/2/exit", "other/1/exit", "agent/1/main", "agent/1/sweep"])
+def test_a_record_of_another_attempt_was_believed(tmp_path: Path, place: str) -> None:
+    """An intact record that belongs to another attempt, or is of another kind, is Damaged where it lies."""
+    path = tmp_path / f"{place}.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode(_BODY))
+    assert isinstance(read_as(path.stem, str(path.parent)), Damaged)
 
 
 @given(st.dictionaries(st.text(), _JSON, max_size=5))
@@ -51,6 +86,7 @@ def test_the_records_of_a_start_are_written_as_every_other(inode: int | None, cg
             (100, number),
             6,
             (99, number),
+            attempt=b'"a/1"',
             place=(b"boot", 4),
             cgroup=json.dumps(cgroup).encode(),
             told=b'"token":"t","uid":0,"until":"main"',
@@ -65,14 +101,15 @@ def test_the_records_of_a_start_are_written_as_every_other(inode: int | None, cg
         4,
     ]
     assert [body[name] for name in ("pidfd_inode", "shim_pidfd_inode", "cgroup")] == [inode, inode, cgroup]
-    executed = decode(encode_canonical(record_lines.executed(12)))
-    assert executed == {"record": "exec", "errno": 0, "phase": None, "message": None, "confirmed_at": 12}
+    executed = decode(encode_canonical(record_lines.executed(b'"a/1"', 12)))
+    told = {"errno": 0, "phase": None, "message": None, "confirmed_at": 12}
+    assert executed == {"attempt": "a/1", "record": "exec", **told}
 
 
 def test_every_flipped_bit_is_damage(tmp_path: Path) -> None:
     """One bit changed anywhere in an exit record makes it Damaged."""
     line = encode(_BODY)
-    path = tmp_path / "exit.json"
+    path = _place(tmp_path) / "exit.json"
     for position in range(len(line) * 8):
         changed = bytearray(line)
         changed[position // 8] ^= 1 << position % 8
@@ -83,7 +120,7 @@ def test_every_flipped_bit_is_damage(tmp_path: Path) -> None:
 def test_every_missing_or_added_byte_is_damage(tmp_path: Path) -> None:
     """A record cut at any byte, without any one byte, or with one more, is Damaged."""
     line = encode(_BODY)
-    path = tmp_path / "exit.json"
+    path = _place(tmp_path) / "exit.json"
     variants = [line[:end] for end in range(len(line))]
     variants += [line[:at] + line[at + 1 :] for at in range(len(line))]
     variants += [line[:at] + b" " + line[at:] for at in range(len(line) + 1)]
@@ -110,6 +147,17 @@ def test_a_link_or_a_directory_is_not_followed(tmp_path: Path) -> None:
     assert isinstance(files.exit, Damaged)
     assert isinstance(files.exec, Damaged)
     assert isinstance(files.main, Missing)
+
+
+@pytest.mark.parametrize("name", ["lock", "stdout.log", "status.json", "exit.json"])
+def test_a_pipe_in_a_files_place_held_up_its_reader(tmp_path: Path, name: str) -> None:
+    """Nobody waits for the other end of a pipe that lies where a file of ours should be."""
+    os.mkfifo(tmp_path / name)
+    assert isinstance(read_record(str(tmp_path / "exit.json")), Damaged | Missing)
+    assert is_locked(str(tmp_path)) is None
+    assert last_lines(tmp_path) == ()
+    with contextlib.suppress(OSError):
+        statusfiles._write(tmp_path / "status.json", "{}")
 
 
 def test_a_directory_that_was_never_made(tmp_path: Path) -> None:

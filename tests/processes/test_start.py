@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from manager.process import cgroup, procfs
-from manager.process.attempt_dir import claim, holds_main, shim_alive
+from manager.process.attempt_dir import name_of
+from manager.process.attempt_lock import claim, holds_main, shim_alive
 from manager.process.features import features
 from manager.process.identity import Match, agent_identity, prove, shim_identity
 from tests.support.processes import Nursery, eventually, runs
@@ -28,7 +29,8 @@ def test_a_program_runs_and_its_exit_code_is_on_disk(nursery: Nursery) -> None:
     spec = attempt.files.spec
     assert isinstance(spec, dict)
     assert (spec["token"], spec["command"][0]) == (attempt.token, "sh")
-    assert attempt.files.sweep == {"record": "sweep", "left": [], "left_count": 0, "complete": True}
+    found = {"left": [], "left_count": 0, "complete": True}
+    assert attempt.files.sweep == {"attempt": name_of(str(attempt.path)), "record": "sweep", **found}
 
 
 def test_the_report_pipe_says_what_is_on_disk(nursery: Nursery) -> None:

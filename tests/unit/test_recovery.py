@@ -105,6 +105,14 @@ ROWS: list[tuple[str, Any, Observed | None, str, bool, str]] = [
     ),
     ("shim gone before the gate", REQUESTED, _see(), "ReportFailedStart", False, "never started"),
     ("identity damaged", REQUESTED, _see(is_identity_damaged=True), "DeclareLost", False, "lost"),
+    (
+        "identity damaged, its marks are seen",
+        REQUESTED,
+        _see(is_identity_damaged=True, process="unproved"),
+        "",
+        True,
+        "pending",
+    ),
     ("shim and process gone, no record", REQUESTED, _see(KNOWN), "DeclareLost", False, "lost"),
     (
         "exec failed",
@@ -143,6 +151,14 @@ ROWS: list[tuple[str, Any, Observed | None, str, bool, str]] = [
         "ObserveExit",
         False,
         "lost",
+    ),
+    (
+        "exit record damaged, process the same",
+        LIVE,
+        _see(KNOWN, exit=ExitRecord(exit=None, is_damaged=True), process="same"),
+        "Reattach",
+        True,
+        "reattached",
     ),
     (
         "stopping, shim there",
