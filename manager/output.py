@@ -10,7 +10,12 @@ LINE_CHARACTERS = 400
 
 
 def last_lines(attempt: Path, count: int = 10) -> tuple[str, ...]:
-    """The last `count` lines of stderr, or of stdout where stderr is empty; undecodable bytes replaced."""
+    """The last `count` lines of stderr, or of stdout where stderr is empty; undecodable bytes replaced.
+
+    None of a directory that is a link: it may be another attempt's.
+    """
+    if attempt.is_symlink():
+        return ()
     for name in ("stderr.log", "stdout.log"):
         lines = tail(attempt / name, count)
         if lines:

@@ -61,6 +61,8 @@ class StatusFiles:
 
 
 def _write_files(attempt: Path, agent_id: str, state: AgentState) -> None:
+    if attempt.is_symlink():
+        return  # another directory, perhaps another attempt's
     _write(attempt / "status.json", json.dumps(describe(agent_id, state), indent=1))
     phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
     if isinstance(phase, Ended) and phase.failure is not None and phase.outcome in (State.FAILED, State.LOST):

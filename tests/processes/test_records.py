@@ -24,6 +24,7 @@ from manager.process.attempt_dir import (
     read_record,
 )
 from manager.process.attempt_lock import is_locked
+from tests.support.states import STATES
 
 _BODY: dict[str, Any] = {
     "attempt": "agent/1",
@@ -147,6 +148,19 @@ def test_a_link_or_a_directory_is_not_followed(tmp_path: Path) -> None:
     assert isinstance(files.exit, Damaged)
     assert isinstance(files.exec, Damaged)
     assert isinstance(files.main, Missing)
+
+
+def test_a_linked_directory_was_written_through(tmp_path: Path) -> None:
+    """A directory that became a link to another attempt's is neither read as output nor given a status file."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "stderr.log").write_text("not ours\n")
+    (tmp_path / "agents").symlink_to(other)
+    running = STATES["running"]
+    assert running is not None
+    statusfiles._write_files(tmp_path / "agents", "x", running)
+    assert [path.name for path in other.iterdir()] == ["stderr.log"]
+    assert last_lines(tmp_path / "agents") == ()
 
 
 @pytest.mark.parametrize("name", ["lock", "stdout.log", "status.json", "exit.json"])
