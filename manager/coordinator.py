@@ -53,7 +53,7 @@ class Coordinator:
         self._log = HomeLog(store, identity.id, actor)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
         self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
+        self._prepared: Future[Supervisor] = Future()
         self._pid = os.getpid()
         self._calls = threading.Lock()
         self._is_closing = False
@@ -63,9 +63,8 @@ class Coordinator:
         self._unwatched_since = self._log.last_recorded_at()
         epoch = self._log.begin()
         self.ledger = Ledger(store, epoch=epoch, clock=now_microseconds)
-        self.supervisor: Supervisor
         self._thread.start()
-        self._ready.wait()
+        self.supervisor = self._prepared.result()
 
     @classmethod
     def open(cls, home: Home, url: str, *, actor: str, takeover: bool = False) -> Coordinator:
@@ -169,7 +168,9 @@ class Coordinator:
         if agent_id not in self.ledger.states:
             self._load([agent_id])
         state = self.ledger.states[agent_id]
-        holder = self._holder_of(state.name)
+        holder = next(
+            (i for i, s in self.ledger.states.items() if s.name == state.name and not s.is_final), None
+        )
         if holder not in (None, agent_id):
             raise NameInUse(name=state.name, holder=holder or "")
         before = state.attempt
@@ -258,9 +259,6 @@ class Coordinator:
     def _is_starting(self, agent_id: str) -> bool:
         return agent_id in self.ledger.states and not is_known(self.ledger.states[agent_id])
 
-    def _holder_of(self, name: str) -> str | None:
-        return next((i for i, s in self.ledger.states.items() if s.name == name and not s.is_final), None)
-
     def _load(self, ids: Sequence[str]) -> None:
         """Replay the streams of agents into the ledger."""
         for some in (ids[i : i + 10_000] for i in range(0, len(ids), 10_000)):
@@ -290,9 +288,12 @@ class Coordinator:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
 
-        async def prepare() -> None:
-            self.supervisor = Supervisor(self._home.path, self.ledger, now_microseconds)
+        async def prepare() -> Supervisor:
+            return Supervisor(self._home.path, self.ledger, now_microseconds)
 
-        self._loop.run_until_complete(prepare())
-        self._ready.set()
-        self._loop.run_forever()
+        try:
+            self._prepared.set_result(self._loop.run_until_complete(prepare()))
+        except BaseException as error:  # no more threads, say: whoever waits for us is told
+            self._prepared.set_exception(error)
+        else:
+            self._loop.run_forever()

@@ -12,6 +12,7 @@ from eventstore import events as ev
 from eventstore.errors import InvalidRequest
 from eventstore.lifecycle import evolve
 from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
+from eventstore.values import RecordedSpec
 from manager import commands as do
 from manager.judge import MICROSECONDS, judge, later, scheduled, what_follows
 from manager.recordable import recordable
@@ -92,12 +93,27 @@ def _failed_start(state: AgentState, command: do.ReportFailedStart) -> list[ev.A
         ev.AgentFailed(
             attempt=state.attempt,
             cause="failed start",
-            message=recordable(command.message),
+            message=recordable(_describe(state.spec, command)),
             phase=command.phase,
             errno=command.errno,
             last_output=(),
         )
     ]
+
+
+def _describe(spec: RecordedSpec, failure: do.ReportFailedStart) -> str:
+    """What could not be done, with the value that was asked for, and the system's word why."""
+    if not failure.errno:
+        return failure.message
+    what = {
+        "launch": "cannot start its launcher",
+        "fork": "cannot make its process",
+        "mkdir": "cannot make its directory",
+        "exec": f"cannot execute {spec.command[0]}",
+        "cwd": f"cannot enter the directory {spec.cwd}",
+        "user": f"cannot become user {spec.user}",
+    }.get(failure.phase, f"cannot set up its {failure.phase}")
+    return f"{what}: {failure.message}"
 
 
 def _pass_start_window(state: AgentState) -> list[ev.AgentEvent]:

@@ -51,8 +51,8 @@ class Launchpad:
             crash_point("coordinator.before_agent_directory")
             os.makedirs(os.path.dirname(request["attempt_dir"]), mode=0o700, exist_ok=True)
             crash_point("coordinator.after_agent_directory")
-            client = self._started()
             self._pending[self._number] = _Pending(agent_id, attachment)
+            client = self._started()
             crash_point("coordinator.before_request")
             client.submit({**request, "request": self._number})
             crash_point("coordinator.after_request")
@@ -62,7 +62,8 @@ class Launchpad:
             self._gone()
         except (OSError, ValueError) as error:
             self._pending.pop(self._number, None)
-            self._on_failed(agent_id, "launch", getattr(error, "errno", None), str(error))
+            number, message = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+            self._on_failed(agent_id, "launch", number, message)
 
     def close(self) -> None:
         """Let the launcher and all descriptors go; shims live on."""

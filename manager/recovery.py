@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from eventstore.state import AgentState, Ended, Live, Requested, Waiting
-from eventstore.values import Exit, ExitUnknown, ProcessRecord, RecordedSpec, ResourceUse
+from eventstore.values import Exit, ExitUnknown, ProcessRecord, ResourceUse
 from manager import commands as do
 
 Presence = Literal["same", "gone", "unproved"]
@@ -99,7 +99,7 @@ def conclude(believed: AgentState, observed: Observed | None, *, unwatched_secon
             return Conclusion(commands=(_judge_again(believed.phase),), watch=False, counts_as="ended")
         case Requested():
             assert observed is not None
-            return _requested(believed, observed, unwatched_seconds)
+            return _requested(observed, unwatched_seconds)
         case Live():
             assert observed is not None
             return _live(believed.phase, observed, unwatched_seconds)
@@ -114,7 +114,7 @@ def _judge_again(ended: Ended) -> do.Command:
     )
 
 
-def _requested(believed: AgentState, observed: Observed, unwatched_seconds: float) -> Conclusion:
+def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
     started = (
         ()
         if observed.identity is None
@@ -128,7 +128,7 @@ def _requested(believed: AgentState, observed: Observed, unwatched_seconds: floa
         return _lost("the host was restarted before the start was confirmed; its directory is gone")
     if observed.failed_exec is not None:
         failed = observed.failed_exec
-        return _never(failed.phase, failed.errno, describe_failure(believed.spec, failed))
+        return _never(failed.phase, failed.errno, failed.message)
     if observed.exit is not None and observed.exit.exit is not None and started:
         return Conclusion(commands=(*started, _exit(observed, observed.exit)), watch=False, counts_as="ended")
     if not observed.is_same_boot:
@@ -146,16 +146,6 @@ def _requested(believed: AgentState, observed: Observed, unwatched_seconds: floa
     if observed.process == "unproved":
         return Conclusion(commands=(), watch=True, counts_as="pending")
     return _lost("the shim was lost during the start; whether the program ran is unknown")
-
-
-def describe_failure(spec: RecordedSpec, failed: FailedExec) -> str:
-    """What could not be done, with the value that was asked for, and the system's word why."""
-    what = {
-        "exec": f"cannot execute {spec.command[0]}",
-        "cwd": f"cannot enter the directory {spec.cwd}",
-        "user": f"cannot become user {spec.user}",
-    }.get(failed.phase, f"cannot set up its {failed.phase}")
-    return f"{what}: {failed.message}"
 
 
 def _live(live: Live, observed: Observed, unwatched_seconds: float) -> Conclusion:

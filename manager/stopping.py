@@ -35,13 +35,6 @@ def pursue(stop: Stop, attachment: Attachment) -> float | None:
     return None
 
 
-def seconds_left(stop: Stop, now: int) -> float:
-    """How long the present stage of a stop still has to be waited for."""
-    # A wall clock that was set back must not make the wait longer than what was asked for.
-    remaining = 0.0 if stop.deadline_at is None else (stop.deadline_at - now) / 1e6
-    return min(max(0.0, remaining), stop.grace_seconds[max(0, stop.stage - 1)])
-
-
 def signal_main(attachment: Attachment, signum: int) -> None:
     """One signal to the main process (or the roots of what it left)."""
     for process in attachment.roots():

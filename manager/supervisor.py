@@ -8,6 +8,7 @@ acting.
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from eventstore.state import AgentState, Live, Requested, State, Stop, Waiting
 from manager import commands as do
 from manager import launching
 from manager.attachment import Attachment
+from manager.deadlines import until_next_attempt, until_next_stage, until_start_window_passes
 from manager.launchpad import Launchpad
 from manager.ledger import Ledger
 from manager.observe import look, process_record_of, wait_status
@@ -28,7 +30,7 @@ from manager.process.features import features
 from manager.process.signalling import exit_info
 from manager.recovery import Conclusion, ExitRecord, Observed, conclude
 from manager.statusfiles import StatusFiles
-from manager.stopping import describe_survivors, kill_leftovers, leftovers, pursue, seconds_left, signal_main
+from manager.stopping import describe_survivors, kill_leftovers, leftovers, pursue, signal_main
 from manager.turn import Turn
 
 STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
@@ -110,7 +112,12 @@ class Supervisor:
             if not attachment.hold_main(attachment.process):
                 attachment.later("look", UNPROVED_LOOK_SECONDS, lambda: self._look_again(agent_id))
             self._watch(agent_id, attachment)
-            self._arm_start_window(agent_id, attachment, state.spec.start_window_seconds)
+            seconds = state.spec.start_window_seconds
+            attachment.later("window", seconds, lambda: self._pass_start_window(agent_id, attachment))
+        elif (
+            record["record"] == "refused" and record["errno"] != errno.EEXIST
+        ):  # its directory is not ours then
+            self._on_launch_failed(agent_id, record["phase"], record["errno"], record["message"])
         elif record["record"] == "end":
             self._look_again(agent_id)
 
@@ -132,9 +139,6 @@ class Supervisor:
         if state is not None and isinstance(state.phase, Waiting):
             again = self._attach(agent_id)
             again.later("backoff", DROPPED_RESTART_SECONDS, lambda: self.start_again(agent_id))
-
-    def _arm_start_window(self, agent_id: str, attachment: Attachment, seconds: float) -> None:
-        attachment.later("window", seconds, lambda: self._pass_start_window(agent_id, attachment))
 
     def _pass_start_window(self, agent_id: str, attachment: Attachment) -> None:
         state = self.ledger.states.get(agent_id)
@@ -162,15 +166,15 @@ class Supervisor:
             self._files.write(agent_id, state)
         if isinstance(state.phase, Waiting):
             self._detach(agent_id)
-            self.arm_backoff(agent_id, state.phase)
+            self.arm_backoff(agent_id, state)
         elif state.is_final:
             self._detach(agent_id)
             if not self.ledger.has_staged:
                 self.ledger.forget(agent_id)
 
-    def arm_backoff(self, agent_id: str, waiting: Waiting) -> None:
+    def arm_backoff(self, agent_id: str, state: AgentState) -> None:
         """Start the next attempt when it is due, or at once if that has passed."""
-        seconds = max(0.0, (waiting.due_at - self._clock()) / 1e6)
+        seconds = until_next_attempt(state, self._clock())
         self._attach(agent_id).later("backoff", seconds, lambda: self.start_again(agent_id))
 
     def _watch(self, agent_id: str, attachment: Attachment) -> None:
@@ -195,7 +199,7 @@ class Supervisor:
         if state is None or state.is_final or self.turn.deposed is not None:
             return None
         if isinstance(state.phase, Waiting):
-            self.arm_backoff(agent_id, state.phase)
+            self.arm_backoff(agent_id, state)
             return conclude(state, None, unwatched_seconds=unwatched)
         crash_point("coordinator.before_look")
         seen = look(self._home, state, now=self._clock(), is_recovery=is_recovery)
@@ -258,8 +262,8 @@ class Supervisor:
         if state.phase.stop is not None:
             self.pursue_stop(agent_id)
         elif state.state is State.SPAWNING:
-            passed = max(0, self._clock() - state.phase.started_at) / 1e6
-            self._arm_start_window(agent_id, attachment, max(0.0, state.spec.start_window_seconds - passed))
+            left = until_start_window_passes(state, state.phase.started_at, self._clock())
+            attachment.later("window", left, lambda: self._pass_start_window(agent_id, attachment))
 
     # --- stopping and signalling --------------------------------------------------------------------------------
 
@@ -279,7 +283,7 @@ class Supervisor:
         is_new_stage = attachment.stage_waited_for != stop.stage
         attachment.stage_waited_for = stop.stage
         if stop.stage < 4 and is_new_stage:
-            deadline, left = stop.deadline_at or 0, seconds_left(stop, self._clock())
+            deadline, left = stop.deadline_at or 0, until_next_stage(stop, self._clock())
             attachment.later("stage", left, lambda: self._advance_stop(agent_id, attachment, deadline))
 
     def _stop_of(self, agent_id: str) -> Stop | None:

@@ -107,6 +107,10 @@ def _report(error: Exception, *, verbose: bool) -> int:
         complain(" ".join(str(error).split("\n")))
     elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         complain("cannot go on: there are too many open files; raise the limit (ulimit -n) and try again")
+    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
+        complain(
+            "cannot go on: no thread can be started; raise the limit (ulimit -u, pids.max) and try again"
+        )
     else:
         detail = f"{type(error).__name__}: {error}".replace("\n", " ")
         hint = "please report it" if verbose else "run it again with -v for the details"

@@ -5,6 +5,7 @@ A request is the object described at `LauncherClient.submit`. Answers come in or
 
 import array
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -22,7 +23,9 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 # The first process leaves at once: what stays is nobody's child here, so the user's own os.wait() never sees it.
 # Our root comes last in the path, so that the standard library wins, and -I keeps the current directory out.
 _PROGRAM = """import os, sys
-if os.fork(): os._exit(0)
+try:
+    if os.fork(): os._exit(0)
+except OSError as error: os._exit(error.errno)
 sys.path.append({root!r})
 from manager.process.launcher import main
 main({descriptor})"""
@@ -244,6 +247,9 @@ def _spawn(descriptor: int) -> None:
     with contextlib.suppress(ChildProcessError):  # the user's own SIGCHLD handler took it
         _, status = os.waitpid(first, 0)
     crash_point("coordinator.after_spawner_reaped")
+    code = os.waitstatus_to_exitcode(status)
+    if code in (errno.EAGAIN, errno.ENOMEM):
+        raise OSError(code, os.strerror(code))
     if status != 0:
         raise LauncherGone(
             f"cannot start the launcher: {sys.executable} left with status {status}; run it by hand"

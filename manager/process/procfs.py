@@ -4,8 +4,10 @@ Light on purpose: the launcher and every shim import it.
 """
 
 import os
+import time
 from typing import NamedTuple
 
+_RETRY_SECONDS = 0.05
 _FORKED_WITHOUT_EXEC = 0x40  # PF_FORKNOEXEC, include/linux/sched.h; cleared before close-on-exec happens
 
 
@@ -96,13 +98,21 @@ def start_ticks(pid: int) -> int | None:
 
 
 def has_executed(pid: int) -> bool:
-    """`ProcessStat.has_executed` of a process, zombies included; True when there is none. Cheaper than `read_stat`."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    content = os.read(descriptor, 4096)
-    os.close(descriptor)
+    """`ProcessStat.has_executed` of a process, zombies included; True when there is none. Cheaper than `read_stat`.
+
+    Asked again where the system has no descriptor or memory for the answer: there is no other answer that is true.
+    """
+    while True:
+        try:
+            descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        except OSError:
+            time.sleep(_RETRY_SECONDS)
+            continue
+        content = os.read(descriptor, 4096)
+        os.close(descriptor)
+        break
     flags = int(content[content.rindex(b")") + 2 :].split(None, 7)[6])
     return not flags & _FORKED_WITHOUT_EXEC
 

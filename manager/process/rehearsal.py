@@ -41,6 +41,8 @@ def rehearse(defaults: Defaults) -> None:
         try:
             for number in range(_STARTS):
                 _start(f"{directory}/{number}", defaults, in_cgroup=number == 0)
+                if not os.path.exists(f"{directory}/{number}/exec.json"):
+                    break  # out of processes or descriptors: a start that fails leaves its pipes to us
         except OSError:
             pass  # a full disk, say: shims are then as they are, somewhat larger
         finally:

@@ -18,17 +18,14 @@ from tests.faults.driven import Driven
 from tests.faults.ours import free_numbers, limit_descriptors, marked, ours
 from tests.faults.preloaded import ROOT
 from tests.faults.run import Run
+from tests.faults.sweeps import sweep
 from tests.support.processes import eventually, runs
 from tests.support.tally import Tally
 
 STARVED_SECONDS = 1.5  # longer than what is tried again waits for its second try
 FAST = (0, 3, 5)
+REASONS = "descriptor|Too many open files|ulimit -n"
 ENOUGH = 12  # free descriptors with which everything works
-
-
-def sweep(fast: tuple[int, ...], full: range) -> list[object]:
-    """Each number of `full` as a parameter, those that are not in `fast` marked as for `make faults`."""
-    return [n if n in fast else pytest.param(n, marks=pytest.mark.faults) for n in full]
 
 
 @contextmanager
@@ -113,9 +110,7 @@ def test_a_command_with_few_descriptors_starts_an_agent_or_says_why_not(
             check=False,
         )
         if done.returncode != 0:
-            last = done.stderr.splitlines()[-1]
-            assert last.startswith("outlive: cannot"), done.stderr
-            assert re.search("descriptor|Too many open files|ulimit -n", last), last
+            assert re.search(f"^outlive: cannot .*({REASONS})", done.stderr, re.MULTILINE), done.stderr
         assert run.outlive("run", "--name", "next", "--", *run.program("--exit-after", "0.1")).returncode == 0
         run.judge()
         tally("17 command with few descriptors")
