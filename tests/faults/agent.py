@@ -99,6 +99,7 @@ def behave(ledger: Ledger, path: str, arguments: list[str], *, is_erased: bool) 
         "--daemon-seconds", type=float, default=FOREVER_SECONDS, help="how long that one lives"
     )
     parser.add_argument("--flood", type=int, default=0, help="bytes for standard output; -1: without end")
+    parser.add_argument("--touch", default="", help="a file to make; on a frozen disk it sleeps there")
     parser.add_argument("--beat", action="store_true")
     parser.add_argument("--ignore", action="append", default=[], help="names of signals that don't end it")
     parser.add_argument("--exit-after", type=float, default=FOREVER_SECONDS)
@@ -126,6 +127,8 @@ def behave(ledger: Ledger, path: str, arguments: list[str], *, is_erased: bool) 
         descend(ledger, wanted.daemon_seconds, leaves_session=True)
     ignored = {signal.Signals["SIG" + name] for name in wanted.ignore}
     deadline = time.monotonic() + wanted.exit_after
+    if wanted.touch:
+        os.close(os.open(wanted.touch, os.O_CREAT | os.O_WRONLY, 0o600))
     if wanted.flood:
         flood(wanted.flood)
     live(ledger, deadline, BEAT_SECONDS if wanted.beat else FOREVER_SECONDS, ignored, wanted.term_code)
