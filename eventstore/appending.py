@@ -16,7 +16,7 @@ from eventstore import chain
 from eventstore.codec import encode
 from eventstore.errors import EpochFenced, EventIdConflict, InvalidRequest, StoreDamaged, VersionConflict
 from eventstore.events import Event
-from eventstore.record import COLUMNS, NewEvent, RecordedEvent
+from eventstore.record import COLUMNS, Head, NewEvent, RecordedEvent
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -137,6 +137,11 @@ class Appending:
                 raise VersionConflict(stream=stream, expected=expected, actual=actual)
             versions[stream] = actual + len(drafts)
         return [self._record(draft) for _, _, drafts in order.batches for draft in drafts]
+
+    @property
+    def head(self) -> Head:
+        """The head of the log with `new` at its end."""
+        return Head(self.tail + len(self.new), self._hash, self._recorded_at)
 
     def insert(self) -> None:
         """Write `new`."""

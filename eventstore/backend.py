@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,11 +21,11 @@ class Backend(Protocol):
     def schema_version(self) -> str | None:
         """The revision of the schema, None for no database."""
 
-    def write(self) -> AbstractContextManager[Connection]:
+    def write(self, *, committed: Callable[[], None] | None = None) -> AbstractContextManager[Connection]:
         """Hold the write lock and a transaction: committed at the end, rolled back on an exception.
 
-        Positions are dense only because there is one such transaction at a time, over all processes. A failed commit
-        is ambiguous, and its error says so.
+        `committed` is called when the commit is durable, still under the lock. Positions are dense only because there
+        is one such transaction at a time, over all processes. A failed commit is ambiguous, and its error says so.
         """
 
     def reader(self) -> Reader:

@@ -10,17 +10,19 @@ big-endian (length 8), a text its UTF-8 bytes, and null the length 0xFFFFFFFF wi
 `previous_hash` is 32 zero bytes. The prefixes 0x00 and 0x01 are RFC 6962's, so that a Merkle tree over the leaves can
 be added without touching a row.
 
-What a chain kept beside the data can't show: a tail cut off, an old copy put back, a suffix computed anew. The head has
-to be compared with one kept elsewhere.
+What a chain kept beside the data can't show: a tail cut off, an old copy put back, a suffix computed anew. For that the
+log is compared with a head that was kept elsewhere (`eventstore/headfile.py`).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
+
+from eventstore.record import Head, rfc3339
 
 ORDER = (
     "position",
@@ -41,6 +43,7 @@ ORDER = (
     "data",
 )
 GENESIS = bytes(32)
+EMPTY = Head(0, GENESIS, 0)
 
 _NULL = b"\xff\xff\xff\xff"
 _INTEGERS = struct.Struct(">" + "IQ" * 6)
@@ -53,8 +56,9 @@ _BELONGS_WITHIN = 1000  # positions searched around a bad row, to tell a moved r
 class Verdict:
     """What a verification found. `position` and `problem` name the first bad row and what is wrong with it.
 
-    `problem` is "row changed", "row missing", "order" or "previous hash"; `checked` counts the good rows; the head is
-    the last good row's position and hash.
+    `problem` is "row changed", "row missing", "order", "previous hash", "unreadable"; where the log was known to be
+    otherwise, "tail missing" or "another log"; where nobody knows any more, "head unknown". `checked` counts the good
+    rows; the head is the last good row's position and hash.
     """
 
     is_intact: bool
@@ -116,15 +120,51 @@ def verify(rows: Iterable[Sequence[Any]], *, start: int = 1, previous_hash: byte
         versions[stream], recorded_at = version, row[5]
         running = computed
         expected += 1
+    return intact(expected - 1, running, checked=expected - start)
+
+
+def intact(head_position: int, head_hash: bytes, *, checked: int = 0) -> Verdict:
+    """The verdict on rows that are all good."""
     return Verdict(
         is_intact=True,
-        checked=expected - start,
+        checked=checked,
         position=None,
         problem=None,
         detail="",
-        head_position=expected - 1,
-        head_hash=running,
+        head_position=head_position,
+        head_hash=head_hash,
     )
+
+
+def missing(position: int) -> Verdict:
+    """The verdict on a log that lacks the row at `position`."""
+    return _bad("row missing", f"expected position {position}, found none", position, position, GENESIS)
+
+
+def unreadable(verdict: Verdict, why: str) -> Verdict:
+    """`verdict` on the rows before one that the database cannot read."""
+    position = verdict.head_position + 1
+    return replace(verdict, is_intact=False, position=position, problem="unreadable", detail=why)
+
+
+def without_evidence(verdict: Verdict, why: str) -> Verdict:
+    """`verdict` on a log of which nobody can say any more how long it was."""
+    position = verdict.head_position + 1
+    return replace(verdict, is_intact=False, position=position, problem="head unknown", detail=why)
+
+
+def compare(verdict: Verdict, known: Head, found: bytes | None) -> Verdict:
+    """`verdict` on a log that was `known` to be longer or another; `found` is the hash at that position now."""
+    if known.position == 0 or found == known.hash:
+        return verdict
+    was = f"the log had come to position {known.position} at {rfc3339(known.recorded_at)}"
+    if found is None and verdict.head_position < known.position:
+        position, problem = verdict.head_position + 1, "tail missing"
+        detail = f"it ends at {verdict.head_position}, and {was}"
+    else:
+        position, problem = known.position, "another log"
+        detail = f"this row or one before it is not what it was when {was}"
+    return replace(verdict, is_intact=False, position=position, problem=problem, detail=detail)
 
 
 def _diagnose(row: Sequence[Any], running: bytes) -> tuple[str, str]:

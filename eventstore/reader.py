@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from eventstore import chain
 from eventstore.chain import Verdict
-from eventstore.errors import InvalidRequest, SchemaMismatch
+from eventstore.errors import InvalidRequest, SchemaMismatch, StoreDamaged
 from eventstore.record import COLUMNS, Head, RecordedEvent
 from eventstore.revision import HEAD, VERSION_QUERY, require_head
 
@@ -85,9 +85,9 @@ class Reader:
         return self._source.snapshot()
 
     def head(self) -> Head:
-        """The last position and its hash; (0, 32 zero bytes) for an empty log."""
-        rows = self.rows("SELECT position, hash FROM events ORDER BY position DESC LIMIT 1")
-        return Head(*rows[0]) if rows else Head(0, chain.GENESIS)
+        """The last position, its hash and its time; position 0 for an empty log."""
+        rows = self.rows("SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1")
+        return Head(*rows[0]) if rows else chain.EMPTY
 
     def events(
         self,
@@ -116,22 +116,41 @@ class Reader:
             after = page[-1][0]
             limit = None if limit is None else limit - size
 
-    def verify(self, *, start: int = 1, until: int | None = None) -> Verdict:
+    def verify(
+        self, *, start: int = 1, until: int | None = None, last: int | None = None, known: Head | None = None
+    ) -> Verdict:
         """Recompute the hash chain from `start` (whose predecessor's hash is trusted) up to `until` or the head.
 
-        Raises `InvalidRequest` if there is no row before `start`.
+        `last`: only so many rows before the head. `known`: what the log was, which it must still hold. Raises
+        `InvalidRequest` if there is no row before `start`.
         """
         raw = self._source.raw()
         try:
+            if last is not None:
+                start = _start_of_last(raw, last)
             previous = chain.GENESIS
             if start > 1:
                 before = raw.fetch("SELECT hash FROM events WHERE position = ?", (start - 1,))
-                if not before:
+                if not before and last is None:
                     raise InvalidRequest(f"cannot verify from position {start}: the log ends before it")
+                if not before:
+                    return chain.missing(start - 1)
                 previous = before[0][0]
-            return chain.verify(_raw_rows(raw, start, until), start=start, previous_hash=previous)
+            rows = _RawRows(raw, start, until)
+            verdict = chain.verify(rows, start=start, previous_hash=previous)
+            if rows.failure is not None and verdict.is_intact:
+                return chain.unreadable(verdict, str(rows.failure))
+            if known is None or not verdict.is_intact:
+                return verdict
+            return chain.compare(verdict, known, _hash_at(raw, known.position))
         finally:
             raw.close()
+
+    def compare(self, known: Head) -> Verdict:
+        """Whether the log still holds what it was known to be; nothing else is computed."""
+        head = self.head()
+        whole = chain.intact(head.position, head.hash)
+        return chain.compare(whole, known, _hash_at(self._source, known.position))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -174,11 +193,47 @@ def _conditions(
     return where, parameters
 
 
-def _raw_rows(raw: Source, start: int, until: int | None) -> Iterator[tuple[Any, ...]]:
-    after = start - 1
-    where, parameters = ("", ()) if until is None else (" AND position <= ?", (until,))
-    while page := raw.fetch(
-        f"{_SELECT_RAW} WHERE position > ?{where} ORDER BY position LIMIT {PAGE_ROWS}", (after, *parameters)
-    ):
-        yield from page
-        after = page[-1][0]
+def _start_of_last(raw: Source, rows: int) -> int:
+    (found,) = raw.fetch(
+        "SELECT min(position) FROM (SELECT position FROM events ORDER BY position DESC LIMIT ?)", (rows,)
+    )
+    return max(1, found[0] or 1)
+
+
+def _hash_at(source: Source, position: int) -> bytes | None:
+    found = source.fetch("SELECT hash FROM events WHERE position = ?", (position,))
+    return found[0][0] if found else None
+
+
+class _RawRows:
+    """Rows as `chain.verify` takes them, up to the first that the database cannot read, which is the `failure`."""
+
+    def __init__(self, raw: Source, start: int, until: int | None) -> None:
+        self._raw = raw
+        self._after = start - 1
+        self._where, self._parameters = (
+            ("", tuple[int, ...]()) if until is None else (" AND position <= ?", (until,))
+        )
+        self.failure: StoreDamaged | None = None
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        size = PAGE_ROWS
+        while True:
+            try:
+                page = self._page(size)
+            except StoreDamaged as error:
+                if size == 1:
+                    self.failure = error
+                    return
+                size = 1  # one by one, to the bad one
+                continue
+            if not page:
+                return
+            yield from page
+            self._after = page[-1][0]
+
+    def _page(self, size: int) -> list[tuple[Any, ...]]:
+        return self._raw.fetch(
+            f"{_SELECT_RAW} WHERE position > ?{self._where} ORDER BY position LIMIT {size}",
+            (self._after, *self._parameters),
+        )

@@ -40,10 +40,11 @@ class NewEvent:
 
 
 class Head(NamedTuple):
-    """The last position of the log and its hash; (0, 32 zero bytes) for an empty log."""
+    """The last position of the log, its hash and its time (microseconds, UTC); see `chain.EMPTY` for an empty one."""
 
     position: int
     hash: bytes
+    recorded_at: int
 
 
 class _Columns(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -88,7 +88,7 @@ class SqliteBackend:
             source.close()
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, committed: Callable[[], None] | None = None) -> Iterator[Connection]:
         """The write lock and a transaction on the one connection that writes."""
         require_same_process(self._pid, self._path)
         with self._lock:
@@ -115,6 +115,8 @@ class SqliteBackend:
                         "whether it was stored is unknown; append it again with the same ids",
                     )
                 raise
+            if committed is not None:
+                committed()
 
     def reader(self) -> Reader:
         """A new read-only connection."""

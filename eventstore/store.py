@@ -10,16 +10,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from eventstore import inline as inline_projections
-from eventstore import schema
+from eventstore import schema, trust
 from eventstore.appending import Appending, Batch, Order, Statements, order_of
-from eventstore.chain import Verdict
+from eventstore.chain import EMPTY, Verdict
 from eventstore.crashpoints import crash_point
 from eventstore.errors import EpochFenced, EventIdConflict, StoreDamaged, StoreUnavailable, VersionConflict
 from eventstore.groupcommit import GroupCommit
+from eventstore.headfile import HeadFile
 from eventstore.inline import Inline
 from eventstore.record import Head, NewEvent, RecordedEvent
 
@@ -43,9 +45,18 @@ class EventStore:
     """
 
     def __init__(
-        self, backend: Backend, *, home: str, host: str, inline: Sequence[Inline], clock: Callable[[], int]
+        self,
+        backend: Backend,
+        *,
+        home: str,
+        host: str,
+        inline: Sequence[Inline],
+        clock: Callable[[], int],
+        head: HeadFile | None = None,
     ) -> None:
         self._backend = backend
+        self._head_file = head
+        self._known = EMPTY  # what this process knows the log to be; it may be longer
         self._home = home
         self._host = host
         self._inline = tuple(inline)
@@ -64,17 +75,20 @@ class EventStore:
         inline: Sequence[Inline] = (),
         clock: Callable[[], int] = now_microseconds,
         create: bool = True,
+        head: Path | None = None,
     ) -> EventStore:
         """The log at `url` (`sqlite:////absolute/path`), made if missing (`create`), its projections up to date.
 
-        `home` and `host` are written into every row; `clock` gives microseconds since the epoch. Raises `NoDatabase`
-        (missing, and not to be made) and `SchemaMismatch`.
+        `home` and `host` are written into every row; `clock` gives microseconds since the epoch. `head` is the file
+        that keeps the head outside the database; the log must hold what it says, its last rows must be a whole chain,
+        and the rows of the projections must be what those rows say: else `StoreDamaged`, and nothing is written.
+        Raises `NoDatabase` (missing, and not to be made) and `SchemaMismatch`.
         """
         backend = schema.backend_for(url)
         try:
-            backend.prepare(create=create)
-            store = cls(backend, home=home, host=host, inline=inline, clock=clock)
-            store._catch_up()
+            head_file = None if head is None else HeadFile(head)
+            store = cls(backend, home=home, host=host, inline=inline, clock=clock, head=head_file)
+            store._open(create=create)
         except BaseException:
             backend.close()
             raise
@@ -85,9 +99,7 @@ class EventStore:
 
         From then on every append with an older epoch is refused.
         """
-        with self._transaction() as connection:
-            statements = Statements(connection)
-            appending = self._appending(statements)
+        with self._transaction() as (connection, statements, appending):
             epoch = appending.epoch = appending.epoch + 1
             written = (
                 "INSERT INTO epochs (epoch, home) VALUES (?, ?)"
@@ -135,7 +147,7 @@ class EventStore:
         )
 
     def head(self) -> Head:
-        """The last position and its hash; (0, 32 zero bytes) for an empty log."""
+        """The last position, its hash and its time; position 0 for an empty log."""
         return self._shared_reader().head()
 
     def follow(
@@ -151,9 +163,9 @@ class EventStore:
                     return
             self._backend.wait(seen, poll_seconds)
 
-    def verify(self, *, start: int = 1, until: int | None = None) -> Verdict:
+    def verify(self, *, start: int = 1, until: int | None = None, known: Head | None = None) -> Verdict:
         """Recompute the hash chain. See `Reader.verify`."""
-        return self._shared_reader().verify(start=start, until=until)
+        return self._shared_reader().verify(start=start, until=until, known=known)
 
     def reader(self) -> Reader:
         """A reader of its own for the caller, who closes it."""
@@ -168,6 +180,8 @@ class EventStore:
         if self._reader is not None:
             self._reader.close()
         self._backend.close()
+        if self._head_file is not None:
+            self._head_file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -181,8 +195,24 @@ class EventStore:
                 self._reader = self._backend.reader()
             return self._reader
 
+    def _open(self, *, create: bool) -> None:
+        if self._head_file is None:
+            self._backend.prepare(create=create)
+        else:
+            known = self._head_file.read()
+            if known is not None and known.position and self._backend.schema_version() is None:
+                raise trust.gone(known)
+            self._backend.prepare(create=create)
+            trust.require_whole(self._shared_reader(), known)
+            if known is None:
+                self._head_file.create()
+            self._known = known or EMPTY
+        self._catch_up()
+
     def _appending(self, statements: Statements) -> Appending:
-        return Appending(statements, home=self._home, host=self._host, now=self._clock())
+        appending = Appending(statements, home=self._home, host=self._host, now=self._clock())
+        trust.require_grown(appending.head, self._known)
+        return appending
 
     def _commit(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
         """Commit the orders in one transaction; one by one if a projection refuses what one of them holds."""
@@ -197,8 +227,7 @@ class EventStore:
 
     def _commit_together(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
         outcomes: list[list[RecordedEvent] | Exception] = []
-        with self._transaction() as connection:
-            appending = self._appending(Statements(connection))
+        with self._transaction() as (connection, _, appending):
             for order in orders:
                 try:
                     outcomes.append(appending.add(order))
@@ -208,14 +237,27 @@ class EventStore:
         return outcomes
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self) -> Iterator[tuple[Connection, Statements, Appending]]:
         crash_point("store.before_begin")
-        with self._backend.write() as connection:
+        appending: Appending | None = None
+        with self._backend.write(committed=lambda: self._note_head(appending)) as connection:
             crash_point("store.after_begin")
-            yield connection
+            statements = Statements(connection)
+            appending = self._appending(statements)
+            yield connection, statements, appending
             crash_point("store.before_commit")
         crash_point("store.after_commit")
         self._backend.wake()
+
+    def _note_head(self, appending: Appending | None) -> None:
+        if appending is None or not appending.new:
+            return
+        self._known = appending.head
+        if self._head_file is not None:
+            with suppress(
+                OSError
+            ):  # the events are durable; a head that is behind is one that a kill leaves, too
+                self._head_file.write(self._known)
 
     def _write(self, connection: Connection, appending: Appending) -> None:
         if appending.new:

@@ -26,6 +26,7 @@ from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
+from manager.evidence import require_evidence
 from manager.home import Home, HomeIdentity, HomeLock
 from manager.homelog import HomeLog
 from manager.ledger import Ledger
@@ -72,8 +73,10 @@ class Coordinator:
         identity = home.prepare()
         lock = home.acquire(takeover=takeover)
         try:
-            home.require_log(url)
-            store = EventStore.open(url, home=identity.id, host=platform.node(), inline=[AgentsProjection()])
+            require_evidence(home, identity, url)
+            store = EventStore.open(
+                url, home=identity.id, host=platform.node(), inline=[AgentsProjection()], head=home.head
+            )
             try:
                 return cls(home, identity, lock, store, actor)
             except BaseException:

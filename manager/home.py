@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventstore.crashpoints import crash_point
-from eventstore.errors import OutliveError, StoreDamaged
+from eventstore.errors import OutliveError
+from eventstore.headfile import HeadFile
 from manager.process.identity import Identity, Match, identify, prove
 from manager.process.procfs import read_stat
 from manager.process.signalling import send_signal
@@ -46,10 +47,14 @@ class HomeBusy(OutliveError):
 
 
 class HomeIdentity(NamedTuple):
-    """`id` names the home in every event; `key` keys the digests of specs and never leaves the directory."""
+    """`id` names the home in every event; `key` keys the digests of specs and never leaves the directory.
+
+    `keeps_head`: a file outside the database has kept the log's head from its first event on, or since an upgrade.
+    """
 
     id: str
     key: bytes
+    keeps_head: bool
 
 
 def find_home(given: str | None) -> Path:
@@ -67,6 +72,7 @@ class Home:
         self.path = path
         self.agents = path / "agents"
         self.database = path / "events.db"
+        self.head = path / "head"
         self.control_socket = path / "control.sock"
         self._lock = path / "lock"
         self._identity = path / "home.json"
@@ -121,39 +127,49 @@ class Home:
 
     def _read_or_make_identity(self) -> HomeIdentity:
         if not self._identity.exists():
-            new = {"home": str(uuid.uuid4()), "key": secrets.token_hex(32)}
-            draft = self.path / f"home.json.{os.getpid()}"
-            crash_point("coordinator.before_home_draft")
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            crash_point("coordinator.after_home_draft")
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(new, file)
-                file.flush()
-                crash_point("coordinator.after_home_draft_written")
-                os.fsync(file.fileno())
-                crash_point("coordinator.after_home_draft_synced")
+            HeadFile(self.head).create()
+            draft = self._draft({"home": str(uuid.uuid4()), "key": secrets.token_hex(32), "head": True})
             with contextlib.suppress(FileExistsError):  # another process was first: its identity counts
                 os.link(draft, self._identity)
             crash_point("coordinator.after_home_identity")
             draft.unlink()
             crash_point("coordinator.after_home_draft_removed")
+        return self._read_identity()
+
+    def _read_identity(self) -> HomeIdentity:
         try:
             content = json.loads(self._identity.read_text(encoding="utf-8"))
-            return HomeIdentity(id=str(uuid.UUID(content["home"])), key=bytes.fromhex(content["key"]))
-        except (ValueError, KeyError, TypeError) as error:
+            return HomeIdentity(
+                id=str(uuid.UUID(content["home"])),
+                key=bytes.fromhex(content["key"]),
+                keeps_head=content.get("head") is True,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise HomeError(
                 f"cannot read {self._identity}: {error}; restore it from a backup, the log's events carry its id"
             ) from error
 
-    def require_log(self, url: str) -> None:
-        """Raise `StoreDamaged` where agents were started and their log at `url`, in the home, is gone."""
-        is_elsewhere = url != f"sqlite:///{self.database}"
-        if is_elsewhere or self.database.exists() or next(self.agents.iterdir(), None) is None:
-            return
-        raise StoreDamaged(
-            f"cannot find the log {self.database}, and {self.agents} holds agents that it knows: somebody removed it; "
-            "put it back, or choose another home"
-        )
+    def keeps_head(self) -> bool:
+        """Whether a file outside the database keeps the log's head; False for no home, or one of an older release."""
+        return self._identity.exists() and self._read_identity().keeps_head
+
+    def remember_head_is_kept(self, identity: HomeIdentity) -> None:
+        """From now on a missing file of the head is damage. For whoever holds the lock. Raises OSError."""
+        draft = self._draft({"home": identity.id, "key": identity.key.hex(), "head": True})
+        os.rename(draft, self._identity)
+
+    def _draft(self, content: dict[str, Any]) -> Path:
+        draft = self.path / f"home.json.{os.getpid()}"
+        crash_point("coordinator.before_home_draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        crash_point("coordinator.after_home_draft")
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            crash_point("coordinator.after_home_draft_written")
+            os.fsync(file.fileno())
+            crash_point("coordinator.after_home_draft_synced")
+        return draft
 
     def acquire(self, *, takeover: bool = False) -> HomeLock:
         """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder.

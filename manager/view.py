@@ -12,9 +12,12 @@ from pathlib import Path
 from time import time_ns
 from typing import Literal, NamedTuple
 
-from eventstore.errors import NoDatabase, UnknownAgent
+from eventstore import trust
+from eventstore.chain import EMPTY
+from eventstore.errors import NoDatabase, OutliveError, UnknownAgent
+from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
-from eventstore.record import rfc3339
+from eventstore.record import Head, rfc3339
 from manager import vitals
 from manager.process.procfs import boot_id
 from manager.status import NOT_ALIVE, AgentStatus, ExitStatus, HealthCheck, Summary, Vitals
@@ -41,11 +44,15 @@ def database_url(home: Path, given: str | None) -> str:
 
 
 class View:
-    """Everything that can be read. Safe for threads; close it when done."""
+    """Everything that can be read. Safe for threads; close it when done.
 
-    def __init__(self, home: Path, reader: Reader | None) -> None:
+    `doubt` says why the log may not be the one that was written; None where nothing speaks against it.
+    """
+
+    def __init__(self, home: Path, reader: Reader | None, doubt: str | None = None) -> None:
         self._home = home
         self._reader = reader
+        self.doubt = doubt
         self._sampler = vitals.Sampler()
         self._sampler_lock = threading.Lock()
 
@@ -55,10 +62,19 @@ class View:
 
         Raises `StoreUnavailable`, `StoreDamaged` or `SchemaMismatch`.
         """
+        known, doubt = _known(home)  # before the log is looked at, which may grow meanwhile
         try:
-            return cls(home, Reader.open(database_url(home, url)))
-        except NoDatabase:
-            return cls(home, None)
+            reader = Reader.open(database_url(home, url))
+        except NoDatabase as error:
+            if known.position:
+                raise trust.gone(known) from error
+            return cls(home, None, doubt)
+        try:
+            verdict = reader.compare(known)
+        except BaseException:
+            reader.close()
+            raise
+        return cls(home, reader, doubt if verdict.is_intact else verdict.detail)
 
     @property
     def is_empty(self) -> bool:
@@ -170,6 +186,14 @@ class View:
             _status(row, seen.get(index, NOT_ALIVE), is_looked_at=with_vitals)
             for index, row in enumerate(rows)
         ]
+
+
+def _known(home: Path) -> tuple[Head, str | None]:
+    """The head that is kept outside the log; why it cannot be told, if it cannot."""
+    try:
+        return HeadFile(home / "head").read() or EMPTY, None
+    except OutliveError as error:
+        return EMPTY, str(error)
 
 
 def check(status: AgentStatus) -> HealthCheck:

@@ -16,6 +16,7 @@ from manager.cli.durations import size_text
 from manager.cli.holder import is_held
 from manager.cli.render import Column, show_table
 from manager.cli.session import Session, current, shared_options, write_json
+from manager.evidence import known_head, unknown_attempts
 
 if TYPE_CHECKING:
     from eventstore.reader import Reader
@@ -165,7 +166,8 @@ def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check
             "warning",
             f"{', '.join(behind)}, the log at {head.position}; run `outlive rebuild`",
         )
-    leftovers = _unknown_attempts(reader, home)
+    yield _head_outside(reader, home)
+    leftovers = unknown_attempts(home, reader)
     if leftovers:
         shown = ", ".join(leftovers[:SHOWN_LEFTOVERS]) + (" …" if len(leftovers) > SHOWN_LEFTOVERS else "")
         detail = (
@@ -180,9 +182,16 @@ def _projections(reader: Reader) -> list[tuple[str, int]]:
     ]
 
 
-def _unknown_attempts(reader: Reader, home: Home) -> list[str]:
-    known = {str(directory) for (directory,) in reader.rows("SELECT directory FROM attempts")}
-    found = [path for path in home.agents.glob("*/*") if path.is_dir() and not path.is_symlink()]
-    return sorted(
-        str(relative) for path in found if str(relative := path.relative_to(home.path)) not in known
-    )
+def _head_outside(reader: Reader, home: Home) -> Check:
+    try:
+        known = known_head(home)
+    except OutliveError as error:
+        return Check("head", "bad", str(error))
+    if known is None:
+        return Check("head", "ok", f"none outside the log yet; the next coordinator makes {home.head}")
+    verdict = reader.compare(known)
+    if not verdict.is_intact:
+        return Check(
+            "head", "bad", f"from position {verdict.position} on the log is not all there: {verdict.detail}"
+        )
+    return Check("head", "ok", f"{home.head}: position {known.position}, which the log holds")

@@ -31,7 +31,7 @@ COMMANDS = {
     "logs": ("logs", "Output of agents."),
     "events": ("events", "The log, one sentence an event."),
     "recover": ("upkeep", "Replay, compare with the system, re-attach; print what was found."),
-    "verify": ("upkeep", "Check the hash chain of the log; exit 6 where it is broken."),
+    "verify": ("verify", "Check the log in every way; exit 6 where it is not what was written."),
     "rebuild": ("upkeep", "Make the projections anew from the log, or compare them with it."),
     "db": ("database", "Version of the database, and its upgrade."),
     "doctor": ("doctor", "Check the home, the database and what the system offers."),

@@ -67,7 +67,7 @@ def complete_agents(ctx: click.Context, _parameter: click.Parameter, incomplete:
 
     try:
         given = ctx.find_root().params.get("home_option") or ctx.params.get("home_option")
-        view = Session(home_option=given).view()
+        view = Session(home_option=given, is_warned=True).view()
         found = view.agents(all=True, vitals=False)
     except Exception:
         return []

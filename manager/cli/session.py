@@ -34,6 +34,7 @@ class Session:
     utc: bool = False
     verbose: bool = False
     takeover: bool = False
+    is_warned: bool = False
 
     @property
     def home(self) -> Path:
@@ -48,10 +49,17 @@ class Session:
         return self.database_url or f"sqlite:///{self.home / 'events.db'}"
 
     def view(self) -> View:
-        """For reading: takes no lock, asks nobody. Raises `StoreUnavailable` or `SchemaMismatch`."""
+        """For reading: takes no lock, asks nobody. Raises `StoreUnavailable`, `StoreDamaged` or `SchemaMismatch`.
+
+        What speaks against the log is told on stderr, once.
+        """
         from manager.view import View
 
-        return View.open(self.home, self.database_url)
+        view = View.open(self.home, self.database_url)
+        if view.doubt and not self.is_warned:
+            say(f"outlive: do not trust what the log says: {view.doubt}; see `outlive verify`")
+            self.is_warned = True
+        return view
 
     def door(self) -> AbstractContextManager[Door]:
         """For changing: this process as a short-lived coordinator, or the one that holds the home."""

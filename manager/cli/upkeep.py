@@ -1,4 +1,4 @@
-"""`recover`, `verify` and `rebuild`: the log against the system, against itself, and against its projections."""
+"""`recover` and `rebuild`: the log against the system, and against its projections."""
 
 from __future__ import annotations
 
@@ -46,43 +46,6 @@ def recover_command() -> int:
     return exit_codes.DONE
 
 
-@click.command("verify")
-@click.option(
-    "--from", "start", type=click.IntRange(min=1), default=1, metavar="POSITION", help="Begin here."
-)
-@click.option("--to", "until", type=click.IntRange(min=1), metavar="POSITION", help="End here.")
-@shared_options
-def verify_command(*, start: int, until: int | None) -> int:
-    """Compute the hash chain of the log anew; exit 6 and the first bad position where it is not what was written."""
-    session = current()
-    view = session.view()
-    if view.is_empty:
-        head = {"position": 0, "hash": None}
-        return _nothing(session, {"schema": "outlive.verify/1", "intact": True, "checked": 0, "head": head})
-    verdict = view.reader.verify(start=start, until=until)
-    if session.json:
-        write_json(
-            {
-                "schema": "outlive.verify/1",
-                "intact": verdict.is_intact,
-                "checked": verdict.checked,
-                "position": verdict.position,
-                "problem": verdict.problem,
-                "detail": verdict.detail,
-                "head": {"position": verdict.head_position, "hash": verdict.head_hash.hex()},
-            }
-        )
-    elif verdict.is_intact:
-        write(f"intact: {verdict.checked} events, head {verdict.head_position} {verdict.head_hash.hex()}")
-    if verdict.is_intact:
-        return exit_codes.DONE
-    complain(
-        f"cannot trust the log from position {verdict.position} on: {verdict.problem}: {verdict.detail}; "
-        f"{verdict.checked} events before it are as they were written: restore the rest from a backup"
-    )
-    return exit_codes.INTEGRITY
-
-
 @click.command("rebuild")
 @click.argument("projection", required=False, type=click.Choice(PROJECTIONS), metavar="[PROJECTION]")
 @click.option(
@@ -96,11 +59,15 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
     """
     from eventstore.errors import NoDatabase
     from eventstore.store import EventStore
+    from manager.evidence import known_head
+    from manager.home import Home
     from projections import rebuild
 
     session = current()
+    home = Home(session.home)
+    head = None if known_head(home) is None else home.head
     try:
-        store = EventStore.open(session.database, home="", host="", create=False)
+        store = EventStore.open(session.database, home="", host="", create=False, head=head)
     except NoDatabase:
         return _nothing(
             session, {"schema": "outlive.rebuild/1", "same": True, "differences": [], "position": 0}

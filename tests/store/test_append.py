@@ -42,7 +42,7 @@ def test_what_was_appended_is_read_back(store: EventStore) -> None:
         event.causation_id,
     )
     assert (row.position, row.version, row.home, row.host, row.epoch) == (1, 1, "home-1", "host-1", 0)
-    assert store.head() == (1, row.hash)
+    assert store.head() == (1, row.hash, row.recorded_at)
 
 
 def test_the_json_of_a_row_is_the_documented_object(store: EventStore) -> None:

@@ -98,7 +98,7 @@ def test_a_tail_that_was_cut_off_leaves_a_whole_chain(database: Database, log: E
     _run(database, "DELETE FROM events WHERE position > 20")
     verdict = log.verify()
     assert verdict.is_intact
-    assert (verdict.head_position, verdict.head_hash) != head
+    assert (verdict.head_position, verdict.head_hash) != head[:2]
 
 
 def test_text_that_is_no_text_is_a_finding(database: Database, log: EventStore) -> None:

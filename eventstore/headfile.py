@@ -1,0 +1,146 @@
+"""The head of the log, kept in a file outside the database: what a chain beside its data cannot show.
+
+Two slots in blocks of their own, written in turn, so that a torn write leaves the other one. A slot is one line:
+
+    outlive-head/1 POSITION RECORDED_AT HASH CRC32
+
+The newest whole slot counts. It is written after each commit, without an fsync: what it names is durable, so it is
+never ahead of the log; after a kill or a power loss it may be behind. Making and replacing the file are durable.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from eventstore.chain import EMPTY
+from eventstore.errors import StoreDamaged, StoreUnavailable
+from eventstore.record import Head
+
+ADVICE = "put it back; `outlive verify` tells whether what is there is whole"
+
+_SLOTS = (0, 4096)
+_LINE_BYTES = 160  # a line, filled up with blanks, so that a longer one leaves nothing behind
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class HeadFile:
+    """One such file. Building one opens nothing; a process that appends keeps it open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+        self._slot = 0
+
+    def read(self) -> Head | None:
+        """What it says, None where there is no such file. Raises `StoreDamaged` for one that says nothing."""
+        try:
+            descriptor = os.open(self.path, _READ)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno is not None and os.path.islink(self.path):
+                raise self._damaged("it is a symbolic link") from error
+            raise StoreUnavailable(
+                f"cannot read {self.path}: {error.strerror}; check its owner and mode"
+            ) from error
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise self._damaged("it is no file")
+            found = [slot for slot in _slots(descriptor) if slot is not None]
+        except OSError as error:
+            raise StoreUnavailable(f"cannot read {self.path}: {error.strerror}; try again") from error
+        finally:
+            os.close(descriptor)
+        if not found:
+            raise self._damaged("neither of its two lines is whole")
+        return max(found)
+
+    def create(self, head: Head = EMPTY) -> None:
+        """Make the file, durably, where there is none; of several makers the first one counts. Raises OSError."""
+        draft = self._draft(head)
+        try:
+            with suppress(FileExistsError):
+                os.link(draft, self.path)
+        finally:
+            os.unlink(draft)
+        _sync(self.path.parent)
+
+    def replace(self, head: Head) -> None:
+        """Put another in its place, durably, whatever it said. Raises OSError."""
+        self.close()
+        os.rename(self._draft(head), self.path)
+        _sync(self.path.parent)
+
+    def write(self, head: Head) -> None:
+        """Tell of a newer head, in the older of the two slots. Raises OSError."""
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, _WRITE)
+            first, second = _slots(self._descriptor)
+            self._slot = 0 if first is None or (second is not None and first < second) else 1
+        os.pwrite(self._descriptor, _line(head), _SLOTS[self._slot])
+        self._slot = 1 - self._slot
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _draft(self, head: Head) -> Path:
+        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        descriptor = os.open(
+            draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+        try:
+            os.fchmod(descriptor, 0o600)  # whatever the umask
+            for slot in _SLOTS:
+                os.pwrite(descriptor, _line(head), slot)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return draft
+
+    def _damaged(self, why: str) -> StoreDamaged:
+        return StoreDamaged(
+            f"cannot tell whether all of the log is there: {self.path}, which says how far it had come, is damaged: "
+            f"{why}; {ADVICE}"
+        )
+
+
+def _slots(descriptor: int) -> tuple[Head | None, Head | None]:
+    first, second = (_parse(os.pread(descriptor, _LINE_BYTES, slot)) for slot in _SLOTS)
+    return first, second
+
+
+def _line(head: Head) -> bytes:
+    text = b"outlive-head/1 %d %d %s" % (
+        head.position,
+        head.recorded_at,
+        head.hash.hex().encode(),
+    )
+    return b"%s %08x\n" % (text, zlib.crc32(text)) + b" " * (_LINE_BYTES - len(text) - 10)
+
+
+def _parse(line: bytes) -> Head | None:
+    """What a slot says; None unless every byte is as it was written."""
+    try:
+        _, position, recorded_at, head_hash, _ = line.split()
+        found = Head(int(position), bytes.fromhex(head_hash.decode()), int(recorded_at))
+    except ValueError:
+        return None
+    return found if _line(found) == line else None
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

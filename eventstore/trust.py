@@ -1,0 +1,49 @@
+"""Whether a log may be written to: it must hold what it was known to be, and its last rows must be a whole chain."""
+
+from __future__ import annotations
+
+from eventstore.errors import StoreDamaged
+from eventstore.reader import Reader
+from eventstore.record import Head
+
+CHECKED_ROWS = 10_000  # verified at each opening, at some 10 µs a row
+
+_ADVICE = "nothing was changed; put the newest whole copy back, see `outlive verify`"
+
+
+def require_whole(reader: Reader, known: Head | None, *, rows: int | None = None) -> None:
+    """Raise `StoreDamaged` with the first bad position; `known` None: that nothing was ever recorded."""
+    try:
+        verdict = reader.verify(last=CHECKED_ROWS if rows is None else rows, known=known)
+    except StoreDamaged:
+        verdict = reader.verify(known=known)  # which takes longer, and finds the first bad row
+    if not verdict.is_intact:
+        raise StoreDamaged(
+            f"cannot use the log: from position {verdict.position} on it is not what was written "
+            f"({verdict.problem}: {verdict.detail}); {_ADVICE}",
+            position=verdict.position,
+        )
+    if known is None and verdict.head_position:
+        raise StoreDamaged(
+            "cannot use the log: the file that says how far it had come is missing; put it back, see `outlive verify`",
+            position=verdict.head_position + 1,
+        )
+
+
+def require_grown(found: Head, known: Head) -> None:
+    """Raise `StoreDamaged` unless an open log still ends where this process left it, or further on."""
+    if found.position > known.position or found[:2] == known[:2]:
+        return
+    raise StoreDamaged(
+        f"cannot append: the log ends at {found.position}, and it had come to {known.position} and another hash: "
+        "somebody changed it while it was open; put it back",
+        position=min(found.position + 1, known.position),
+    )
+
+
+def gone(known: Head) -> StoreDamaged:
+    """The error for a log of which nothing is left."""
+    return StoreDamaged(
+        f"cannot use the log: there is none, and it had come to position {known.position}; put it back",
+        position=1,
+    )
