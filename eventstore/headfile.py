@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from eventstore.chain import EMPTY
+from eventstore.crashpoints import crash_point
 from eventstore.errors import StoreDamaged, StoreUnavailable
 from eventstore.record import Head
 
@@ -63,17 +64,23 @@ class HeadFile:
     def create(self, head: Head = EMPTY) -> None:
         """Make the file, durably, where there is none; of several makers the first one counts. Raises OSError."""
         draft = self._draft(head)
+        crash_point("store.before_head_named")
         try:
             with suppress(FileExistsError):
                 os.link(draft, self.path)
+            crash_point("store.after_head_named")
         finally:
             os.unlink(draft)
+        crash_point("store.after_head_draft_removed")
         _sync(self.path.parent)
 
     def replace(self, head: Head) -> None:
         """Put another in its place, durably, whatever it said. Raises OSError."""
         self.close()
-        os.rename(self._draft(head), self.path)
+        draft = self._draft(head)
+        crash_point("store.before_head_named")
+        os.rename(draft, self.path)
+        crash_point("store.after_head_named")
         _sync(self.path.parent)
 
     def write(self, head: Head) -> None:
@@ -82,7 +89,9 @@ class HeadFile:
             self._descriptor = os.open(self.path, _WRITE)
             first, second = _slots(self._descriptor)
             self._slot = 0 if first is None or (second is not None and first < second) else 1
+        crash_point("store.before_head")
         os.pwrite(self._descriptor, _line(head), _SLOTS[self._slot])
+        crash_point("store.after_head")
         self._slot = 1 - self._slot
 
     def close(self) -> None:
@@ -93,16 +102,22 @@ class HeadFile:
 
     def _draft(self, head: Head) -> Path:
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        crash_point("store.before_head_draft")
         with suppress(FileNotFoundError):
             os.unlink(draft)
+        crash_point("store.after_old_head_draft")
         descriptor = os.open(
             draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
         try:
+            crash_point("store.after_head_draft")
             os.fchmod(descriptor, 0o600)  # whatever the umask
+            crash_point("store.after_head_draft_mode")
             for slot in _SLOTS:
                 os.pwrite(descriptor, _line(head), slot)
+                crash_point("store.after_head_draft_written")
             os.fsync(descriptor)
+            crash_point("store.after_head_draft_synced")
         finally:
             os.close(descriptor)
         return draft
@@ -141,6 +156,8 @@ def _parse(line: bytes) -> Head | None:
 def _sync(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        crash_point("store.before_head_directory")
         os.fsync(descriptor)
+        crash_point("store.after_head_directory")
     finally:
         os.close(descriptor)

@@ -99,14 +99,14 @@ class EventStore:
 
         From then on every append with an older epoch is refused.
         """
-        with self._transaction() as (connection, statements, appending):
+        with self._appending() as (connection, appending):
             epoch = appending.epoch = appending.epoch + 1
             written = (
                 "INSERT INTO epochs (epoch, home) VALUES (?, ?)"
                 if epoch == 1
                 else "UPDATE epochs SET epoch = ? WHERE home = ?"
             )
-            statements.run(written, (epoch, self._home))
+            Statements(connection).run(written, (epoch, self._home))
             batch = Batch(stream=stream, events=(make(epoch),), expected_version=appending.version(stream))
             appending.add(order_of([batch], epoch))
             self._write(connection, appending)
@@ -209,11 +209,6 @@ class EventStore:
             self._known = known or EMPTY
         self._catch_up()
 
-    def _appending(self, statements: Statements) -> Appending:
-        appending = Appending(statements, home=self._home, host=self._host, now=self._clock())
-        trust.require_grown(appending.head, self._known)
-        return appending
-
     def _commit(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
         """Commit the orders in one transaction; one by one if a projection refuses what one of them holds."""
         try:
@@ -227,7 +222,7 @@ class EventStore:
 
     def _commit_together(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
         outcomes: list[list[RecordedEvent] | Exception] = []
-        with self._transaction() as (connection, _, appending):
+        with self._appending() as (connection, appending):
             for order in orders:
                 try:
                     outcomes.append(appending.add(order))
@@ -237,26 +232,31 @@ class EventStore:
         return outcomes
 
     @contextmanager
-    def _transaction(self) -> Iterator[tuple[Connection, Statements, Appending]]:
+    def _transaction(self, committed: Callable[[], None] | None = None) -> Iterator[Connection]:
         crash_point("store.before_begin")
-        appending: Appending | None = None
-        with self._backend.write(committed=lambda: self._note_head(appending)) as connection:
+        with self._backend.write(committed=committed) as connection:
             crash_point("store.after_begin")
-            statements = Statements(connection)
-            appending = self._appending(statements)
-            yield connection, statements, appending
+            yield connection
             crash_point("store.before_commit")
         crash_point("store.after_commit")
         self._backend.wake()
+
+    @contextmanager
+    def _appending(self) -> Iterator[tuple[Connection, Appending]]:
+        appending: Appending | None = None
+        with self._transaction(lambda: self._note_head(appending)) as connection:
+            statements = Statements(connection)
+            appending = Appending(statements, home=self._home, host=self._host, now=self._clock())
+            trust.require_grown(appending.head, self._known)
+            yield connection, appending
 
     def _note_head(self, appending: Appending | None) -> None:
         if appending is None or not appending.new:
             return
         self._known = appending.head
         if self._head_file is not None:
-            with suppress(
-                OSError
-            ):  # the events are durable; a head that is behind is one that a kill leaves, too
+            # The events are durable; a head that is behind is what a kill leaves, too.
+            with suppress(OSError):
                 self._head_file.write(self._known)
 
     def _write(self, connection: Connection, appending: Appending) -> None:
@@ -277,7 +277,6 @@ class EventStore:
             }
         lagging = [one for one in self._inline if found.get(one.name) != [one.version, head]]
         if lagging and head:
-            with self._transaction() as connection:
-                tail = self._appending(Statements(connection)).tail
+            with self._appending() as (connection, appending):
                 for projection in lagging:
-                    inline_projections.catch_up(connection, projection, until=tail)
+                    inline_projections.catch_up(connection, projection, until=appending.tail)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, OutliveError
-from manager.home import HomeError
+from manager.errors import HomeError
 from manager.messages import address, describe, lines, rebuild, send
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024

@@ -27,7 +27,8 @@ from manager import commands as do
 from manager import launching
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
 from manager.evidence import require_evidence
-from manager.home import Home, HomeIdentity, HomeLock
+from manager.home import Home, HomeLock
+from manager.homeidentity import HomeIdentity
 from manager.homelog import HomeLog
 from manager.ledger import Ledger
 from manager.origin import Origin

@@ -9,6 +9,10 @@ from eventstore.errors import OutliveError
 from manager.status import AgentStatus
 
 
+class HomeError(OutliveError):
+    """The directory cannot serve as a home: unwritable, somebody else's, open to others, or no directory."""
+
+
 class StartFailed(OutliveError):
     """The agent's program could not be executed, or ended inside its start window without success.
 

@@ -14,7 +14,9 @@ from eventstore.errors import NoDatabase, StoreDamaged
 from eventstore.headfile import ADVICE, HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
-from manager.home import Home, HomeIdentity
+from manager import homeidentity
+from manager.home import Home
+from manager.homeidentity import HomeIdentity
 
 SHOWN = 5
 _OUR_NAMES = re.compile(r"agents/[0-9a-f]{16}/[1-9][0-9]*")
@@ -34,7 +36,7 @@ def require_evidence(home: Home, identity: HomeIdentity, url: str) -> None:
     if known_head(home) is None:
         HeadFile(home.head).create(_head_of_all(home, url))
     if not identity.keeps_head:
-        home.remember_head_is_kept(identity)
+        homeidentity.remember_head_is_kept(home.identity, identity)
 
 
 def known_head(home: Home) -> Head | None:
@@ -43,7 +45,7 @@ def known_head(home: Home) -> Head | None:
     Raises `StoreDamaged` where the file is gone or says nothing.
     """
     found = HeadFile(home.head).read()
-    if found is None and home.keeps_head():
+    if found is None and home.identity.exists() and homeidentity.read(home.identity).keeps_head:
         raise StoreDamaged(
             f"cannot tell whether all of the log is there: {home.head}, which says how far it had come, is gone; "
             f"{ADVICE}"

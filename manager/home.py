@@ -12,29 +12,24 @@ import fcntl
 import functools
 import json
 import os
-import secrets
 import signal
 import stat
 import sys
 import time
-import uuid
 import weakref
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import OutliveError
-from eventstore.headfile import HeadFile
+from manager.errors import HomeError
+from manager.homeidentity import HomeIdentity, read_or_make
 from manager.process.identity import Identity, Match, identify, prove
 from manager.process.procfs import read_stat
 from manager.process.signalling import send_signal
 
 TAKEOVER_SECONDS = 10.0  # for the old holder to be gone after SIGKILL; longer means uninterruptible sleep
 BUSY_WAIT_SECONDS = 0.2  # a holder that is just leaving (a short-lived command) is waited for
-
-
-class HomeError(OutliveError):
-    """The directory cannot serve as a home: unwritable, somebody else's, open to others, or no directory."""
 
 
 class HomeBusy(OutliveError):
@@ -44,17 +39,6 @@ class HomeBusy(OutliveError):
         self.holder = holder
         self.is_stopped = is_stopped
         super().__init__(message)
-
-
-class HomeIdentity(NamedTuple):
-    """`id` names the home in every event; `key` keys the digests of specs and never leaves the directory.
-
-    `keeps_head`: a file outside the database has kept the log's head from its first event on, or since an upgrade.
-    """
-
-    id: str
-    key: bytes
-    keeps_head: bool
 
 
 def find_home(given: str | None) -> Path:
@@ -73,9 +57,9 @@ class Home:
         self.agents = path / "agents"
         self.database = path / "events.db"
         self.head = path / "head"
+        self.identity = path / "home.json"
         self.control_socket = path / "control.sock"
         self._lock = path / "lock"
-        self._identity = path / "home.json"
 
     def prepare(self) -> HomeIdentity:
         """Make the directory where it is missing, check it, and return who it is. Raises `HomeError`."""
@@ -92,7 +76,7 @@ class Home:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.agents, 0o700)
             crash_point("coordinator.after_agents_directory")
-            return self._read_or_make_identity()
+            return read_or_make(self.identity)
         except OSError as error:
             raise HomeError(
                 f"cannot use {self.path} as home: {error.strerror}; choose another with --home or OUTLIVE_HOME"
@@ -124,52 +108,6 @@ class Home:
             raise HomeError(
                 f"cannot use {self.path} as home: no permission to write there; choose another with --home"
             )
-
-    def _read_or_make_identity(self) -> HomeIdentity:
-        if not self._identity.exists():
-            HeadFile(self.head).create()
-            draft = self._draft({"home": str(uuid.uuid4()), "key": secrets.token_hex(32), "head": True})
-            with contextlib.suppress(FileExistsError):  # another process was first: its identity counts
-                os.link(draft, self._identity)
-            crash_point("coordinator.after_home_identity")
-            draft.unlink()
-            crash_point("coordinator.after_home_draft_removed")
-        return self._read_identity()
-
-    def _read_identity(self) -> HomeIdentity:
-        try:
-            content = json.loads(self._identity.read_text(encoding="utf-8"))
-            return HomeIdentity(
-                id=str(uuid.UUID(content["home"])),
-                key=bytes.fromhex(content["key"]),
-                keeps_head=content.get("head") is True,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise HomeError(
-                f"cannot read {self._identity}: {error}; restore it from a backup, the log's events carry its id"
-            ) from error
-
-    def keeps_head(self) -> bool:
-        """Whether a file outside the database keeps the log's head; False for no home, or one of an older release."""
-        return self._identity.exists() and self._read_identity().keeps_head
-
-    def remember_head_is_kept(self, identity: HomeIdentity) -> None:
-        """From now on a missing file of the head is damage. For whoever holds the lock. Raises OSError."""
-        draft = self._draft({"home": identity.id, "key": identity.key.hex(), "head": True})
-        os.rename(draft, self._identity)
-
-    def _draft(self, content: dict[str, Any]) -> Path:
-        draft = self.path / f"home.json.{os.getpid()}"
-        crash_point("coordinator.before_home_draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        crash_point("coordinator.after_home_draft")
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            crash_point("coordinator.after_home_draft_written")
-            os.fsync(file.fileno())
-            crash_point("coordinator.after_home_draft_synced")
-        return draft
 
     def acquire(self, *, takeover: bool = False) -> HomeLock:
         """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder.

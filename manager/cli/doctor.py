@@ -78,7 +78,7 @@ def examine(session: Session) -> Iterator[Check]:
 
 
 def _home(home: Home) -> Iterator[Check]:
-    from manager.home import HomeError
+    from manager.errors import HomeError
 
     if not os.path.lexists(home.path):
         yield Check("home", "ok", f"{home.path} does not exist yet; the first agent makes it")

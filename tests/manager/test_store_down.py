@@ -157,7 +157,7 @@ def test_a_database_locked_by_somebody_else(home: Path) -> None:
 @pytest.mark.root
 def test_a_home_that_is_not_ours(home: Path) -> None:
     """Another owner, open modes or a file in its place: refused with what to do."""
-    from manager.home import HomeError
+    from manager.errors import HomeError
 
     home.mkdir(mode=0o755)
     home.chmod(0o755)

@@ -1,0 +1,77 @@
+"""`home.json`: who a home is. Written once, and never without the file that keeps the head of its log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eventstore.crashpoints import crash_point
+from eventstore.headfile import HeadFile
+from manager.errors import HomeError
+
+
+class HomeIdentity(NamedTuple):
+    """`id` names the home in every event; `key` keys the digests of specs and never leaves the directory.
+
+    `keeps_head`: a file outside the database has kept the log's head from its first event on, or since an upgrade.
+    """
+
+    id: str
+    key: bytes
+    keeps_head: bool
+
+
+def read_or_make(path: Path) -> HomeIdentity:
+    """The identity in the file at `path`, made where there is none. Raises `HomeError`, OSError."""
+    if not path.exists():
+        HeadFile(path.with_name("head")).create()
+        draft = _draft(path, {"home": str(uuid.uuid4()), "key": secrets.token_hex(32), "head": True})
+        crash_point("coordinator.before_home_identity")
+        with contextlib.suppress(FileExistsError):  # another process was first: its identity counts
+            os.link(draft, path)
+        crash_point("coordinator.after_home_identity")
+        draft.unlink()
+        crash_point("coordinator.after_home_draft_removed")
+    return read(path)
+
+
+def read(path: Path) -> HomeIdentity:
+    """The identity in the file at `path`. Raises `HomeError`, OSError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return HomeIdentity(
+            id=str(uuid.UUID(content["home"])),
+            key=bytes.fromhex(content["key"]),
+            keeps_head=content.get("head") is True,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HomeError(
+            f"cannot read {path}: {error}; restore it from a backup, the log's events carry its id"
+        ) from error
+
+
+def remember_head_is_kept(path: Path, identity: HomeIdentity) -> None:
+    """From now on a missing file of the head is damage. For whoever holds the lock. Raises OSError."""
+    draft = _draft(path, {"home": identity.id, "key": identity.key.hex(), "head": True})
+    crash_point("coordinator.before_home_identity_renewed")
+    os.rename(draft, path)
+    crash_point("coordinator.after_home_identity_renewed")
+
+
+def _draft(path: Path, content: dict[str, Any]) -> Path:
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    crash_point("coordinator.before_home_draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    crash_point("coordinator.after_home_draft")
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        crash_point("coordinator.after_home_draft_written")
+        os.fsync(file.fileno())
+        crash_point("coordinator.after_home_draft_synced")
+    return draft
