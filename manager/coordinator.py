@@ -277,7 +277,9 @@ class Coordinator:
     async def _stop(self) -> None:
         try:
             if self.supervisor.turn.deposed is None:
-                await self.supervisor.turn.commit_soon()
+                for _ in range(2):  # what is staged now, and what the launcher says to the starts in it
+                    await self.supervisor.turn.commit_soon()
+                    await self.supervisor.launchpad.settle(START_SETTLES_SECONDS)
                 left = sum(1 for state in self.ledger.states.values() if not state.is_final)
                 self._log.append(CoordinatorStopped(epoch=self.ledger.epoch, agents_left=left))
         except OutliveError:

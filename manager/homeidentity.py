@@ -31,12 +31,17 @@ def read_or_make(path: Path) -> HomeIdentity:
     if not path.exists():
         HeadFile(path.with_name("head")).create()
         draft = _draft(path, {"home": str(uuid.uuid4()), "key": secrets.token_hex(32), "head": True})
+        # The way to the home may have been made just now, by us or by one that was killed: a log that survives a power
+        # loss needs its directory, too. All of it is durable before the identity, which says that this was done.
+        for directory in path.parents:
+            _sync(directory)
         crash_point("coordinator.before_home_identity")
         with contextlib.suppress(FileExistsError):  # another process was first: its identity counts
             os.link(draft, path)
         crash_point("coordinator.after_home_identity")
         draft.unlink()
         crash_point("coordinator.after_home_draft_removed")
+        _sync(path.parent)
     return read(path)
 
 
@@ -58,6 +63,7 @@ def read(path: Path) -> HomeIdentity:
 def remember_head_is_kept(path: Path, identity: HomeIdentity) -> None:
     """From now on a missing file of the head is damage. For whoever holds the lock. Raises OSError."""
     draft = _draft(path, {"home": identity.id, "key": identity.key.hex(), "head": True})
+    _sync(path.parent)
     crash_point("coordinator.before_home_identity_renewed")
     os.rename(draft, path)
     crash_point("coordinator.after_home_identity_renewed")
@@ -75,3 +81,12 @@ def _draft(path: Path, content: dict[str, Any]) -> Path:
         os.fsync(file.fileno())
         crash_point("coordinator.after_home_draft_synced")
     return draft
+
+
+def _sync(directory: Path) -> None:
+    with contextlib.suppress(PermissionError):  # one that we may not read is not one that we have made
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -43,6 +44,7 @@ class Launchpad:
         self._pending: dict[int, _Pending] = {}
         self._reports: dict[int, tuple[str, bytearray]] = {}
         self._number = 0
+        self._is_idle = asyncio.Event()
 
     def launch(self, agent_id: str, request: dict[str, Any], attachment: Attachment) -> None:
         """Ask for one attempt; whatever comes of it is told by the callbacks."""
@@ -64,6 +66,13 @@ class Launchpad:
             self._pending.pop(self._number, None)
             number, message = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
             self._on_failed(agent_id, "launch", number, message)
+
+    async def settle(self, seconds: float) -> None:
+        """Return once the launcher has taken every request, or in `seconds`: it drops those of one who has left."""
+        if self._pending:
+            self._is_idle.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_idle.wait(), seconds)
 
     def close(self) -> None:
         """Let the launcher and all descriptors go; shims live on."""
@@ -111,6 +120,8 @@ class Launchpad:
                 os.set_blocking(answer.report_fd, False)
                 self._reports[answer.report_fd] = (pending.agent_id, bytearray())
                 self._loop.add_reader(answer.report_fd, self._read_report, answer.report_fd)
+        if not self._pending:
+            self._is_idle.set()
 
     def _read_report(self, descriptor: int) -> None:
         agent_id, buffer = self._reports[descriptor]
@@ -135,6 +146,7 @@ class Launchpad:
     def _gone(self) -> None:
         self._drop_client()
         lost, self._pending = self._pending, {}
+        self._is_idle.set()
         for pending in lost.values():
             self._on_lost(pending.agent_id)
 

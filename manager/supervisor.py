@@ -52,14 +52,14 @@ class Supervisor:
         self._files = StatusFiles(home)
         self.ledger = ledger
         self.turn = Turn(ledger, on_settled=self._settled, on_dropped=self._start_dropped)
-        self._launchpad = Launchpad(
+        self.launchpad = Launchpad(
             on_report=self._on_report, on_failed=self._on_launch_failed, on_lost=self._look_again
         )
 
     def close(self) -> None:
         """Let go of every handle; agents run on."""
         self._files.close()
-        self._launchpad.close()
+        self.launchpad.close()
         for agent_id in list(self._attached):
             self._detach(agent_id)
 
@@ -98,7 +98,7 @@ class Supervisor:
     def _launch(self, agent_id: str, request: dict[str, Any]) -> None:
         attachment = self._attach(agent_id)
         attachment.token = request["token"]
-        self._launchpad.launch(agent_id, request, attachment)
+        self.launchpad.launch(agent_id, request, attachment)
 
     def _on_report(self, agent_id: str, record: dict[str, Any]) -> None:
         attachment, state = self._attached.get(agent_id), self.ledger.states.get(agent_id)

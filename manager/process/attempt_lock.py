@@ -75,7 +75,9 @@ def shim_alive(path: str) -> bool:
 
 
 def is_locked(path: str) -> bool | None:
-    """Whether the attempt's lock is held; None when there is no lock file that could tell."""
+    """Whether the attempt's lock is held; None when there is no lock file that could tell, or it is another's."""
+    if os.path.islink(path):
+        return None
     try:
         descriptor = os.open(f"{path}/lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -23,7 +23,21 @@ def persist(directory: int, name: str, line: bytes) -> None:
                 _set_aside(directory, name)
             time.sleep(RETRY_SECONDS)
         else:
+            _sync_names(directory)
             return
+
+
+def _sync_names(directory: int) -> None:
+    """Make durable that there is this attempt and this agent: a record in a directory without a name is lost."""
+    for path in ("..", "../.."):
+        with contextlib.suppress(
+            OSError
+        ):  # deleted, or a disk at fault: the record itself is as durable as it gets
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _set_aside(directory: int, name: str) -> None:

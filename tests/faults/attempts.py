@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.faults.damage import Damage
+from tests.faults.damage import MOST_BYTES, Damage
 from tests.faults.run import Run
 from tests.support.processes import eventually
 
@@ -46,12 +46,14 @@ def truth_of(name: str) -> tuple[str, int]:
     return ("signal", int(signal.SIGUSR1)) if kind == "signal" else ("code", int(code))
 
 
-def start_and_leave(run: Run, wanted: Sequence[Named], *, is_started: bool) -> dict[str, str]:
+def start_and_leave(
+    run: Run, wanted: Sequence[Named], *, is_started: bool, under: Sequence[str] = ()
+) -> dict[str, str]:
     """Start them and kill the coordinator; their ids by name.
 
     Without `is_started` it is killed while most of them are in the log as being started, and run already.
     """
-    coordinator = run.coordinator()
+    coordinator = run.coordinator(under=under)
     if is_started:
         coordinator.spawn(*(spec for _, spec in wanted), names=[name for name, _ in wanted])
     else:
@@ -118,4 +120,8 @@ def inflict(run: Run, ids: dict[str, str], batch: dict[str, Damage], source: Pat
 def other_attempt(source: Path, not_from: Collection[str], file: str) -> Path:
     """The directory of an attempt of another agent, of one that has this file, too, if there is any."""
     found = [path for path in sorted(source.glob("agents/*/1")) if path.parent.name not in not_from]
-    return next((path for path in found if (path / file).is_file()), found[0])
+    return next((path for path in found if _is_usable(path / file)), found[0])
+
+
+def _is_usable(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size < MOST_BYTES

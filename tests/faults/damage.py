@@ -15,6 +15,7 @@ from pathlib import Path
 
 RECORDS = ("spec", "identity", "exec", "main", "exit", "sweep")
 STRANGER = 65534
+MOST_BYTES = 1 << 30  # a larger one is not read whole
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def make_readable(home: Path) -> None:
     """Remove what somebody who reads whole files would wait for or choke on."""
     for path in [*home.glob("agents/*/*/*"), *home.glob("agents/*/*")]:
         found = path.lstat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) or found.st_size > 1 << 30:
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) or found.st_size > MOST_BYTES:
             path.unlink()
 
 

@@ -31,6 +31,7 @@ POINT = "crash_point"
 IN_A_TRANSACTION = "it lasts only with the commit, which has points on both sides"
 ONLY_A_LOOK = "it changes nothing that outlives it"
 CALLERS_HAVE_THEM = "its callers have the points: they tell who dies"
+ONLY_FOR_A_POWER_LOSS = "what it makes durable is there before and after it, for all but a power loss"
 OUR_OWN = "it is about the calling process alone and ends with it"
 # By (module, function), or module alone: why its effects need no point of their own.
 ALLOWED = {
@@ -45,11 +46,13 @@ ALLOWED = {
     "eventstore.writelock._take": CALLERS_HAVE_THEM,
     "eventstore.crashpoints": "it is the crash",
     "manager.home._try_flock": CALLERS_HAVE_THEM,
+    "manager.homeidentity._sync": ONLY_FOR_A_POWER_LOSS,
     "manager.messages.send": CALLERS_HAVE_THEM,
     "manager.aio": "threads of a pool are no sockets",
     "manager.process.signalling": CALLERS_HAVE_THEM,
     "manager.process.cgroup": CALLERS_HAVE_THEM,
     "manager.process.attempt_lock.is_locked": ONLY_A_LOOK,
+    "manager.process.persistence._sync_names": ONLY_FOR_A_POWER_LOSS,
     "manager.process.persistence._set_aside": "it is done again until the record has its place",
     "manager.process.procfs.set_name": OUR_OWN,
     "manager.process.child._execute": "the point is before the call; after it there is only the agent",
