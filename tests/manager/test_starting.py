@@ -212,3 +212,18 @@ def test_the_old_names_still_work(manager: Manager, home: Path) -> None:
     assert manager.kill_agent("old").state == "KILLED"
     manager.spawn_agent(program(home, "sleep", "1000"), "older")
     assert [status.state for status in manager.cleanup()] == ["CANCELLED"]
+
+
+def test_a_start_was_lost_to_a_coordinator_that_left(home: Path) -> None:
+    """What was started without waiting runs, though its coordinator closes at once: it hands over its starts first."""
+    with Manager.open(home) as manager:
+        ids = [
+            status.id
+            for status in manager.spawn_many([(None, program(home, "sleep", "1000"))] * 20, wait=False)
+        ]
+    with Manager.open(home) as manager:
+        assert {manager.status(agent_id).state for agent_id in ids} <= {"SPAWNING", "RUNNING"}
+        eventually(
+            lambda: all(manager.status(agent_id).state == "RUNNING" for agent_id in ids), "all of them run"
+        )
+        manager.kill_all()
