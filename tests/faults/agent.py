@@ -149,13 +149,20 @@ def live(ledger: Ledger, deadline: float, beat: float, ignored: set[signal.Signa
     while (left := deadline - time.monotonic()) > 0:
         if beat < FOREVER_SECONDS:
             ledger.tell("BEAT", os.getpid())
-        info = signal.sigtimedwait(WATCHED, min(left, beat))
+        info = next_signal(min(left, beat))
         if info is None:
             continue
         ledger.tell("SIG", os.getpid(), info.si_signo, info.si_pid)
         if info.si_signo == signal.SIGTERM and signal.SIGTERM not in ignored:
             ledger.end(term_code)
             os._exit(term_code)
+
+
+def next_signal(seconds: float) -> signal.struct_siginfo | None:
+    """The next signal of those that are waited for, None for none in that time."""
+    info = signal.sigtimedwait(WATCHED, seconds)
+    # Stopped and continued until after the time is over, CPython 3.11 returns what was never filled in.
+    return info if info is not None and info.si_signo in WATCHED else None
 
 
 def descend(ledger: Ledger, seconds: float, *, leaves_session: bool) -> None:
@@ -198,7 +205,7 @@ def sit(ledger: Ledger) -> NoReturn:
     import select
 
     while not select.select([0], [], [], 0)[0]:
-        info = signal.sigtimedwait(WATCHED, 0.02)
+        info = next_signal(0.02)
         if info is not None:
             ledger.tell("SIG", os.getpid(), info.si_signo, info.si_pid)
     ledger.end(0)
