@@ -11,6 +11,7 @@ from tests.faults.oracle.check import examine
 from tests.faults.run import Run
 from tests.faults.seeded.broken import BUGS, STARTED_TOGETHER
 from tests.support.processes import eventually
+from tests.support.tally import Tally
 
 TRACED = ("signals_go_by_number", "nothing_is_wrong")
 CALLS = "trace=kill,tkill,tgkill,pidfd_send_signal,execve,fdatasync,fsync"
@@ -20,7 +21,7 @@ AGAIN = {"mode": "on-failure", "max_restarts": 1, "backoff_seconds": 0.4}
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.strace] if name in TRACED else []) for name in BUGS]
 )
-def test_a_broken_manager_is_found_out(name: str, tmp_path: Path) -> None:
+def test_a_broken_manager_is_found_out(name: str, tmp_path: Path, tally: Tally) -> None:
     """A manager with this bug breaks this promise; one without, run the same way, breaks none."""
     with Run.create(tmp_path, seed=17) as run:
         _live(run, name)
@@ -31,6 +32,8 @@ def test_a_broken_manager_is_found_out(name: str, tmp_path: Path) -> None:
     found = {violation.promise for violation in report.violations}
     assert wanted <= found, report.as_text()
     assert wanted or not found, report.as_text()
+    if wanted:
+        tally("- the oracle given a run of a broken manager: found")
 
 
 def _live(run: Run, name: str) -> None:

@@ -14,6 +14,7 @@ from tests.faults.run import Run
 from tests.faults.seeded.everything import happen
 from tests.faults.seeded.evidence import Evidence
 from tests.faults.seeded.lies import LIES, Lie
+from tests.support.tally import Tally
 
 for told in ("histories", "starting", "ending", "signalling", "reading"):
     importlib.import_module(f"tests.faults.seeded.{told}")
@@ -30,12 +31,13 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.name)
-def test_a_lie_is_found_out(lie: Lie, truth: Path, tmp_path: Path) -> None:
+def test_a_lie_is_found_out(lie: Lie, truth: Path, tmp_path: Path, tally: Tally) -> None:
     """Each bug is reported as the promises that it breaks, and as no other."""
     seen = Evidence.copy_of(truth, tmp_path)
     lie.tell(seen)
     report = examine(seen.path, patience=0)
     assert {violation.promise for violation in report.violations} == lie.promises, report.as_text()
+    tally("- the oracle given the traces of a bug: found, and named rightly")
 
 
 def test_the_truth_is_believed_when_it_is_written_anew(truth: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Case:
         path = self.directory(attempt) / f"{name}.json"
         if path not in self._records:
             try:
-                self._records[path] = read_record(path)
+                self._records[path] = read_record(path, f"{attempt.agent}/{attempt.number}")
             except Damaged as damage:
                 self._records[path] = damage
         return self._records[path]

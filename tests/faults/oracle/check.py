@@ -13,7 +13,7 @@ from tests.faults.oracle.ends import check_ends
 from tests.faults.oracle.exits import check_exits
 from tests.faults.oracle.fold import check_epochs, check_transitions
 from tests.faults.oracle.leftovers import check_leftovers
-from tests.faults.oracle.log import check_chain, check_prefixes
+from tests.faults.oracle.log import check_chain, check_head, check_prefixes
 from tests.faults.oracle.notices import check_notices
 from tests.faults.oracle.policy import check_policy
 from tests.faults.oracle.report import Report, Violation
@@ -60,6 +60,7 @@ def _violations(case: Case) -> Iterator[Violation]:
     yield from chain(
         check_chain(case.rows),
         check_prefixes(case.rows, case.snapshots),
+        check_head(case.rows, case.home / "head"),
         check_transitions(case.rows),
         check_epochs(case.rows),
         check_starts(case),

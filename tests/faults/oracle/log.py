@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
+from binascii import crc32
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +18,7 @@ from tests.faults.oracle.report import Undecidable, Violation
 
 NUMBERS = ("position", "version", "schema_version", "epoch", "occurred_at", "recorded_at", "attempt")
 TEXTS = ("event_id", "stream", "type", "home", "host", "actor", "correlation_id", "causation_id", "data")
+HEAD = re.compile(rb"(outlive-head/1 (\d+) \d+ ([0-9a-f]{64})) ([0-9a-f]{8})")
 COLUMNS = (*NUMBERS, *TEXTS, "previous_hash", "hash")
 
 
@@ -132,6 +135,20 @@ def check_prefixes(rows: Sequence[Row], earlier: Sequence[tuple[str, Sequence[Ro
                 changed = [column for column in COLUMNS if getattr(old, column) != getattr(new, column)]
                 yield _at(new, "stable history", f"other than in {name}: {', '.join(changed)}")
                 break
+
+
+def check_head(rows: Sequence[Row], path: Path) -> Iterator[Violation]:
+    """Each whole slot of the file beside the log names a row that is there: it is never ahead of the log."""
+    content = path.read_bytes() if path.is_file() else b""
+    for text, position, told, crc in HEAD.findall(content):
+        if crc32(text) != int(crc, 16):
+            continue  # torn, which is why there are two
+        number = int(position)
+        if number > len(rows):
+            evidence = f"the log had come to {number} by the file beside it, and ends at {len(rows)}"
+            yield Violation("stable history", evidence, len(rows) + 1)
+        elif number and rows[number - 1].hash.hex() != told.decode():
+            yield _at(rows[number - 1], "stable history", "another row than the file beside the log names")
 
 
 def _cannot_be_hashed(row: Row) -> bool:

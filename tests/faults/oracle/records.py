@@ -9,11 +9,11 @@ from typing import Any
 
 
 class Damaged(Exception):
-    """The file is there, and not as a shim writes it."""
+    """The file is there, and not as this attempt's shim writes it."""
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The body of a record; None where there is no file. Raises `Damaged`."""
+def read_record(path: Path, attempt: str) -> dict[str, Any] | None:
+    """The body of a record of an attempt; None where there is no file. Raises `Damaged`."""
     try:
         line = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -27,6 +27,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
         raise Damaged(f"no record: {error}") from error
     if not isinstance(body, dict) or line != b'{"body":%b,"crc32":"%08x"}\n' % (content, crc32(content)):
         raise Damaged("its checksum differs")
+    if body.get("attempt", attempt) != attempt:
+        raise Damaged(f"it is of attempt {body['attempt']}")
     return body
 
 

@@ -223,9 +223,8 @@ def survivors_are_given_up() -> None:
 def descendants_are_left() -> None:
     """A shim that ends with its main process and does not look around."""
     _in_launchers("""
-from manager.process import shim
-from manager.process.sweep import CLEAN
-shim._sweep = lambda attempt, features: CLEAN""")
+from manager.process import sweep
+sweep._is_nothing_left = lambda *_: True""")
 
 
 # --- restarts, views, answers, secrets --------------------------------------------------------------------------

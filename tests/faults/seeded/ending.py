@@ -101,6 +101,12 @@ def a_record_is_torn(seen: Evidence) -> None:
 
 
 @breaks("true exit")
+def a_record_of_another_attempt(seen: Evidence) -> None:
+    """A record that is written into the wrong directory: what it says happened to somebody else."""
+    seen.rewrite_record("quick", "exit", attempt=f"{seen.id('done')}/1")
+
+
+@breaks("true exit")
 def the_memory_killer_is_blamed(seen: Evidence) -> None:
     """Every SIGKILL that nobody remembers is called an out-of-memory kill."""
     seen.one("ZOMBIE_REAPED", "orphan").body["oom_killed"] = True

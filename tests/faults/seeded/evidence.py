@@ -123,8 +123,8 @@ class Evidence:
     def save(self, *, keeps: tuple[str, ...] = (), numbers: bool = True) -> None:
         """Write the log anew, and tables that follow from it.
 
-        `keeps`: of "snapshots", "views", "status" and "clients", what is left as it is. Without `numbers` positions
-        and versions stay as they were set.
+        `keeps`: of "snapshots", "head", "views", "status" and "clients", what is left as it is. Without `numbers`
+        positions and versions stay as they were set.
         """
         self._number(numbers=numbers)
         self.write_log()
@@ -132,6 +132,8 @@ class Evidence:
             self.rewrite_lines("clients.jsonl", self._place)
         if "snapshots" not in keeps:
             shutil.rmtree(self.path / "snapshots", ignore_errors=True)
+        if "head" not in keeps:
+            (self.home / "head").unlink(missing_ok=True)
         if "views" not in keeps:
             (self.path / "views.jsonl").unlink(missing_ok=True)
         if "status" not in keeps:
@@ -209,9 +211,9 @@ class Evidence:
         words = [line.split() for line in (self.path / "ledger").read_text().splitlines()]
         return [line for line in words if line[:3] == prefix]
 
-    def rewrite_record(self, name: str, record: str, attempt: int = 1, **body: Any) -> None:
+    def rewrite_record(self, name: str, record: str, number: int = 1, **body: Any) -> None:
         """Change a shim's record, with a good checksum."""
-        path = self.directory(name, attempt) / f"{record}.json"
+        path = self.directory(name, number) / f"{record}.json"
         changed = {**json.loads(path.read_bytes())["body"], **body}
         content = json.dumps(changed, sort_keys=True, separators=(",", ":")).encode()
         written = path.stat().st_mtime_ns

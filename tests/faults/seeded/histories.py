@@ -83,6 +83,21 @@ def the_tail_is_lost(seen: Evidence) -> None:
     seen.save(keeps=("snapshots", "clients"))
 
 
+@breaks("stable history")
+def an_older_copy_is_put_back(seen: Evidence) -> None:
+    """A backup that is restored and written on, as if nothing had been recorded since."""
+    seen.put(seen.events[-1], seen.events[-1].type, **seen.events[-1].body)
+    del seen.events[-2]
+    seen.save(keeps=("head",))
+
+
+@breaks("stable history")
+def only_the_head_knows_of_the_tail(seen: Evidence) -> None:
+    """The last commit was not durable, and nobody was told of it yet."""
+    del seen.events[-1]
+    seen.save(keeps=("head",))
+
+
 @breaks("epochs in order")
 def an_epoch_is_used_again(seen: Evidence) -> None:
     """A coordinator that does not raise the epoch."""
