@@ -80,7 +80,8 @@ class Run:
             clean_up(run.home)
             raise
         clean_up(run.home)
-        shutil.rmtree(run.path)
+        # Shims that were left with nothing to watch write of it for a moment yet.
+        eventually(lambda: _is_removed(run.path), "the run's directory is removed")
 
     @property
     def command(self) -> str:
@@ -257,6 +258,11 @@ class Run:
     def _position(self) -> int:
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/events.db?mode=ro", uri=True)) as database:
             return int(database.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+
+
+def _is_removed(path: Path) -> bool:
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
 
 
 def copy_database(path: Path, place: Path) -> Path:
