@@ -85,21 +85,19 @@ def issue(
 
 
 def send_signal(process: ProvenProcess, signum: int) -> bool:
-    """Signal a proved process; False when it was gone already. A zombie takes a signal and nothing happens.
+    """Signal a proved process; False when it was gone already, or has become somebody else's whom we may not signal.
 
-    Raises PermissionError when the process belongs to somebody else, ValueError once the handle is closed.
+    A zombie takes a signal and nothing happens. Raises ValueError once the handle is closed.
     """
     if process.pidfd is not None and process.pidfd < 0:
         raise ValueError(f"cannot signal {process!r}: its handle is closed; prove it again")
     try:
         process._send(signum)  # noqa: SLF001 - hidden so that all signals pass here
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
-    except PermissionError:
-        raise
     except Exception as error:
-        # psutil's NoSuchProcess is no OSError, and its module must not be imported just to name it.
-        if type(error).__name__ == "NoSuchProcess":
+        # psutil's errors are no OSErrors, and its module must not be imported just to name them.
+        if type(error).__name__ in ("NoSuchProcess", "AccessDenied"):
             return False
         raise
     return True

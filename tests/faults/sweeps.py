@@ -10,4 +10,8 @@ import pytest
 
 def sweep(fast: Sequence[Any], full: Iterable[Any]) -> list[Any]:
     """All of `full`; those that are not in `fast` are left to `make faults`."""
-    return [one if one in fast else pytest.param(one, marks=pytest.mark.faults) for one in full]
+    return [one if one in fast else pytest.param(*_parts(one), marks=pytest.mark.faults) for one in full]
+
+
+def _parts(one: Any) -> tuple[Any, ...]:
+    return one if isinstance(one, tuple) else (one,)

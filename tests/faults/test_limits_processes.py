@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +18,11 @@ from tests.faults.preloaded import ROOT
 from tests.faults.run import Run
 from tests.faults.sweeps import sweep
 from tests.support.groups import Group, group
-from tests.support.others import MODULES, python_for_others
+from tests.support.others import Other
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 
 pytestmark = pytest.mark.root
-SOMEBODY = 64_321  # a uid that nobody has, so that its processes are those of the test
 REASONS = "thread can be started|Resource temporarily unavailable|can't fork"
 
 
@@ -82,39 +78,16 @@ def test_a_launcher_that_cannot_fork_says_so_and_recovers(tmp_path: Path, tally:
 @pytest.mark.parametrize("most", sweep((3, 6), range(1, 11)))
 def test_a_user_with_too_many_processes_is_told_so(tally: Tally, most: int) -> None:
     """RLIMIT_NPROC, which only others than root have: an agent that runs, or one line with the reason."""
-    python = python_for_others()
-    if python is None:
-        pytest.skip("needs an interpreter and a checkout that other users may read")
-    with _directory_of(SOMEBODY) as place:
-
-        def outlive(*arguments: str, limit: int = 200) -> subprocess.CompletedProcess[str]:
-            command = ["prlimit", f"--nproc={limit}:{limit}", python, "-m", "manager.cli.main", *arguments]
-            variables = {
-                "PYTHONPATH": MODULES,
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "OUTLIVE_HOME": f"{place}/home",
-            }
-            return subprocess.run(
-                command,
-                env={"PATH": os.environ["PATH"], **variables},
-                cwd="/",
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-                user=SOMEBODY,
-                group=SOMEBODY,
-                extra_groups=[],
-            )
-
-        done = outlive("run", "--name", "it", "--", "sleep", "100", limit=most)
+    with Other.create() as other:
+        before = ["prlimit", f"--nproc={most}:{most}"]
+        done = other.outlive("run", "--name", "it", "--", "sleep", "100", before=before)
         if done.returncode != 0:
             assert re.search(f"^outlive: cannot .*({REASONS})", done.stderr, re.MULTILINE), done.stderr
         else:
-            assert outlive("kill", "it").returncode == 0
-        assert outlive("run", "--name", "next", "--", "sleep", "100").returncode == 0
-        assert outlive("kill", "next").returncode == 0
-        assert outlive("verify").returncode == 0
+            assert other.outlive("kill", "it").returncode == 0
+        assert other.outlive("run", "--name", "next", "--", "sleep", "100").returncode == 0
+        assert other.outlive("kill", "next").returncode == 0
+        assert other.outlive("verify").returncode == 0
     tally("17 fork refused")
 
 
@@ -179,16 +152,6 @@ def _injected(pid: int, fault: str) -> Iterator[None]:
     finally:
         tracer.terminate()
         tracer.wait()
-
-
-@contextmanager
-def _directory_of(uid: int) -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(prefix="outlive-test-"))
-    os.chown(place, uid, uid)
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place)
 
 
 def _errnos_of_failures(run: Run) -> list[int | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from tests.faults.driven import Driven
 from tests.faults.run import Run
 from tests.support.disks import disk
 from tests.support.groups import Group, group
+from tests.support.others import Other
 from tests.support.processes import eventually, runs
 from tests.support.tally import Tally
 
@@ -182,6 +185,27 @@ def test_an_agent_frozen_by_its_cgroup_can_be_killed(tmp_path: Path, tally: Tall
         _ended_once(run, pid, "KILLED")
         run.judge()
         tally("20 agent that is stopped or deaf")
+
+
+def test_an_agent_that_became_somebody_elses_is_not_said_to_have_ended(tally: Tally) -> None:
+    """A set-uid program may not be signalled by who started it: its stop goes on to its end, and says what is there."""
+    with Other.create() as other:
+        program = other.place / "setuid"
+        shutil.copy(other.python, program)
+        program.chmod(0o4755)
+        script = "import os, time; os.setresuid(0, 0, 0); print(os.getpid(), flush=True); time.sleep(1000)"
+        started = other.outlive("run", "--name", NAME, "--", str(program), "-I", "-S", "-c", script)
+        assert started.returncode == 0, started.stderr
+        eventually(lambda: other.outlive("logs", NAME).stdout, "it has become root")
+        pid = int(other.outlive("logs", NAME).stdout)
+        stopped = other.outlive("stop", NAME, "--grace", "100ms,100ms,300ms")
+        assert stopped.returncode == 124, stopped
+        assert f"still there: {pid}" in other.outlive("events", NAME).stdout
+        assert other.outlive("ps").stdout.splitlines()[1].split()[2] == "STOPPING"
+        os.kill(pid, signal.SIGKILL)
+        assert other.outlive("wait", NAME).returncode == 128 + signal.SIGKILL
+        assert other.outlive("verify").returncode == 0
+    tally("20 agent that cannot be killed")
 
 
 def _start(run: Run, coordinator: Driven, spec: dict[str, object]) -> int:
