@@ -117,3 +117,8 @@ def _adapter(type_name: str) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(EVENT_TYPES[type_name])
+
+
+@upcaster("FAILED", 1)
+def _failed_without_oom(shape: Shape) -> Shape:
+    return shape  # a cause was added

@@ -160,9 +160,9 @@ class AgentFailed:
     """
 
     TYPE: ClassVar = "FAILED"
-    SCHEMA_VERSION: ClassVar = 1
+    SCHEMA_VERSION: ClassVar = 2
     attempt: int
-    cause: Literal["exit", "signal", "failed start", "limit", "health"]
+    cause: Literal["exit", "signal", "oom", "failed start", "limit", "health"]
     message: str
     phase: str | None
     errno: int | None

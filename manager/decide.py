@@ -217,7 +217,7 @@ def _observe_exit(state: AgentState, command: do.ObserveExit, now: int) -> list[
             after_all = evolve(after_all, event, now)
     if not isinstance(after_all.phase, Ended) or after_all.phase.outcome is not None:
         return []
-    verdict = judge(after_all, after_all.phase, command.last_output)
+    verdict = judge(after_all, after_all.phase, command.last_output, oom_killed=command.oom_killed)
     after_all = evolve(after_all, verdict, now)
     return [*events, verdict, *what_follows(after_all, now)]
 

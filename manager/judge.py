@@ -12,7 +12,9 @@ MICROSECONDS = 1_000_000
 SIGKILL = 9
 
 
-def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) -> ev.AgentEvent:
+def judge(
+    state: AgentState, ended: Ended, last_output: tuple[str, ...] = (), *, oom_killed: bool | None = None
+) -> ev.AgentEvent:
     """The outcome of an attempt whose exit is recorded. The first row that fits decides:
 
     exit unknown                                            LOST
@@ -21,6 +23,7 @@ def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) ->
     stopped                                                 CANCELLED
     one of its success codes                                COMPLETED
     ended inside its start window                           FAILED (failed start)
+    killed by the kernel for want of memory                 FAILED (oom)
     any other end                                           FAILED
 
     Raises `InvalidRequest` where no exit is recorded.
@@ -44,6 +47,10 @@ def judge(state: AgentState, ended: Ended, last_output: tuple[str, ...] = ()) ->
         window = state.spec.start_window_seconds
         return _failed(
             attempt, "failed start", f"ended with {how} inside its start window of {window:g} s", last_output
+        )
+    if oom_killed and isinstance(exit_, ExitedBySignal) and exit_.signal == SIGKILL:
+        return _failed(
+            attempt, "oom", f"ended with {how}, sent by the kernel for want of memory", last_output
         )
     return _failed(
         attempt, "signal" if isinstance(exit_, ExitedBySignal) else "exit", f"ended with {how}", last_output

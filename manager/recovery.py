@@ -41,6 +41,7 @@ class ExitRecord:
     exit: Exit | None
     source: Literal["shim record", "pidfd"] = "shim record"
     ended_at: int | None = None
+    ended_boottime_ns: int | None = None
     leftovers: tuple[int, ...] | None = None
     is_tree_complete: bool = True
     oom_killed: bool | None = None

@@ -23,10 +23,12 @@ from manager.attachment import Attachment
 from manager.deadlines import until_next_attempt, until_next_stage, until_start_window_passes
 from manager.launchpad import Launchpad
 from manager.ledger import Ledger
+from manager.memory import explain_kill
 from manager.observe import look, process_record_of, wait_status
 from manager.origin import Origin
 from manager.process import procfs
 from manager.process.features import features
+from manager.process.kernel_log import KernelLog
 from manager.process.signalling import exit_info
 from manager.recovery import Conclusion, ExitRecord, Observed, conclude
 from manager.statusfiles import StatusFiles
@@ -50,6 +52,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._attached: dict[str, Attachment] = {}
         self._files = StatusFiles(home)
+        self._kernel_log = KernelLog()
         self.ledger = ledger
         self.turn = Turn(ledger, on_settled=self._settled, on_dropped=self._start_dropped)
         self.launchpad = Launchpad(
@@ -59,6 +62,7 @@ class Supervisor:
     def close(self) -> None:
         """Let go of every handle; agents run on."""
         self._files.close()
+        self._kernel_log.close()
         self.launchpad.close()
         for agent_id in list(self._attached):
             self._detach(agent_id)
@@ -208,6 +212,7 @@ class Supervisor:
         observed = self._with_kernel_exit(agent_id, attachment, state, seen.observed)
         if observed is None:
             return None  # the kernel's answer is on its way
+        observed = explain_kill(observed, state, self._kernel_log)
         conclusion = conclude(state, observed, unwatched_seconds=unwatched)
         is_unswept = observed.is_same_boot and not observed.is_shim_alive
         for command in conclusion.commands:

@@ -108,6 +108,15 @@ def changing(_: Ledger) -> None:
     os.execve("/bin/sh", ["sh", "-c", "exec sh -c 'exec sleep 1000'"], {})
 
 
+def eat(_: Ledger) -> None:
+    """Takes memory without end, once a file named after its ledger is there."""
+    while not os.path.exists(sys.argv[1] + ".eat"):
+        time.sleep(0.01)
+    eaten = []
+    while True:
+        eaten.append(bytearray(1 << 20))
+
+
 BEHAVIOURS: dict[str, Callable[[Ledger], None]] = {
     one.__name__: one
     for one in (daemons, erased, overwritten, other_user, closed, adopting, tracing, changing, bomb)
@@ -129,7 +138,7 @@ def main(arguments: list[str]) -> None:
     ledger = Ledger(path, agent, attempt)
     if not more:
         ledger.start()
-    BEHAVIOURS[behaviour](ledger)
+    eat(ledger) if behaviour == "eat" else BEHAVIOURS[behaviour](ledger)
     sleep()
 
 

@@ -76,6 +76,27 @@ def test_the_outcome_of_an_end(why: str, history: list[AgentEvent], exit_: Any, 
     assert [event.TYPE for event in events] == ["ZOMBIE_REAPED", outcome], why
 
 
+@pytest.mark.parametrize(
+    ("exit_", "oom_killed", "cause"),
+    [
+        (ExitedBySignal(signal=9, core_dumped=False), True, "oom"),
+        (ExitedBySignal(signal=9, core_dumped=False), False, "signal"),
+        (ExitedBySignal(signal=9, core_dumped=False), None, "signal"),  # not known
+        (ExitedBySignal(signal=11, core_dumped=False), True, "signal"),  # another of its processes was killed
+        (ExitedWithCode(code=1), True, "exit"),  # as well
+    ],
+)
+def test_want_of_memory_is_a_cause_where_it_is_evident(
+    exit_: Any, oom_killed: bool | None, cause: str
+) -> None:
+    """A SIGKILL that the kernel is known to have sent for want of memory is told as such, and no other end is."""
+    observed = do.ObserveExit(
+        exit=exit_, ended_at=NOW, reaped_by="shim", source="shim record", oom_killed=oom_killed
+    )
+    verdict = decide(after([STARTED, RUNNING]), observed, NOW)[-1]
+    assert (verdict.TYPE, verdict.cause) == ("FAILED", cause)  # type: ignore[union-attr]
+
+
 def test_an_end_inside_the_start_window_is_a_failed_start() -> None:
     """An agent that fails at once was never up: FAILED as a failed start, with its last words."""
     early = do.ObserveExit(

@@ -89,6 +89,8 @@ def meaning(case: Case, attempt: Attempt) -> tuple[str, str | None]:
         return "COMPLETED", None
     if attempt.first("RUNNING") is None:
         return "FAILED", "failed start"
+    if exit_ == ("signal", 9) and attempt.end.body.get("oom_killed"):
+        return "FAILED", "oom"
     return "FAILED", "exit" if exit_[0] == "code" else "signal"
 
 

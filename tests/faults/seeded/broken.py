@@ -201,7 +201,7 @@ def exit_records_are_not_read() -> None:
 def every_end_is_a_success() -> None:
     """An outcome that does not look at the exit."""
 
-    def judge(state: Any, *_: Any) -> AgentCompleted:
+    def judge(state: Any, *_: Any, **__: Any) -> AgentCompleted:
         return AgentCompleted(attempt=state.attempt)
 
     _replace(manager.decide, "judge", lambda _: judge)

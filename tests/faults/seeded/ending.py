@@ -110,6 +110,7 @@ def a_record_of_another_attempt(seen: Evidence) -> None:
 def the_memory_killer_is_blamed(seen: Evidence) -> None:
     """Every SIGKILL that nobody remembers is called an out-of-memory kill."""
     seen.one("ZOMBIE_REAPED", "orphan").body["oom_killed"] = True
+    seen.one("FAILED", "orphan").body["cause"] = "oom"
     seen.save()
 
 
