@@ -23,6 +23,7 @@ from tests.support.processes import eventually, runs
 from tests.support.tally import Tally
 
 LIMIT_BYTES = 24 << 20
+EACH_BYTES = 12 << 20  # what a Python needs before it eats
 FIRST_PID_NAMESPACE = 0xEFFFFFFC
 
 pytestmark = pytest.mark.root
@@ -54,6 +55,7 @@ def test_an_agent_killed_for_memory_is_failed_with_that_cause(
 ) -> None:
     """By signal 9, with the cause where the kernel's log can be read, and "signal" where nobody can say."""
     with Run.create(tmp_path, seed=agents) as run:
+        memory["memory.limit_in_bytes"] = LIMIT_BYTES + agents * EACH_BYTES
         with run.coordinator() as coordinator:
             eaters = _start(run, coordinator, memory, agents)
             coordinator.spawn(run.agent("--beat"))
