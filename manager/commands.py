@@ -74,7 +74,10 @@ class SendSignal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveExit:
-    """The main process is over. Fields as in `eventstore.events.ZombieReaped`; `last_output`: last lines it wrote."""
+    """The main process is over. Fields as in `eventstore.events.ZombieReaped`; `last_output`: last lines it wrote.
+
+    `ran_seconds`: from its exec to its end by a clock that nobody sets, where its shim saw both.
+    """
 
     exit: Exit
     ended_at: int | None
@@ -86,6 +89,7 @@ class ObserveExit:
     oom_killed: bool | None = None
     resources: ResourceUse | None = None
     last_output: tuple[str, ...] = ()
+    ran_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,7 +207,7 @@ def _observe_exit(state: AgentState, command: do.ObserveExit, now: int) -> list[
     events: list[ev.AgentEvent] = []
     after_all = state
     if isinstance(state.phase, Live):
-        if _outlived_its_start_window(state.phase, state.spec.start_window_seconds, command.ended_at):
+        if _outlived_its_start_window(state.phase, state.spec.start_window_seconds, command):
             # It ran on while nobody watched; the exit record says so.
             events.append(
                 ev.AgentRunning(attempt=state.attempt, evidence="its exit came after the start window")
@@ -219,13 +219,17 @@ def _observe_exit(state: AgentState, command: do.ObserveExit, now: int) -> list[
         return []
     verdict = judge(after_all, after_all.phase, command.last_output, oom_killed=command.oom_killed)
     after_all = evolve(after_all, verdict, now)
-    return [*events, verdict, *what_follows(after_all, now)]
+    return [*events, verdict, *what_follows(after_all, now, command.ran_seconds)]
 
 
-def _outlived_its_start_window(live: Live, window_seconds: float, ended_at: int | None) -> bool:
-    if live.running_at is not None or live.stop is not None or ended_at is None:
+def _outlived_its_start_window(live: Live, window_seconds: float, command: do.ObserveExit) -> bool:
+    if live.running_at is not None or live.stop is not None:
         return False
-    return ended_at - live.started_at >= window_seconds * MICROSECONDS
+    if command.ran_seconds is not None:
+        return command.ran_seconds >= window_seconds
+    return (
+        command.ended_at is not None and command.ended_at - live.started_at >= window_seconds * MICROSECONDS
+    )
 
 
 def _reaped(attempt: int, command: do.ObserveExit) -> ev.ZombieReaped:

@@ -68,14 +68,19 @@ def _failed(attempt: int, cause: str, message: str, last_output: tuple[str, ...]
     )
 
 
-def what_follows(state: AgentState, now: int) -> list[ev.AgentEvent]:
-    """Another attempt or none, after an outcome; the rules are those of `manager.restart`."""
+def what_follows(state: AgentState, now: int, ran_seconds: float | None = None) -> list[ev.AgentEvent]:
+    """Another attempt or none, after an outcome; the rules are those of `manager.restart`.
+
+    `ran_seconds` None: as the wall clock has it, which may have been set meanwhile.
+    """
     ended = state.phase
     if not isinstance(ended, Ended) or ended.outcome is None:
         return []
     if ended.stop is not None and ended.stop.cause == "restart":
         return [scheduled(state, now, 0.0, state.restarts_used, ended.stop.reason or "restart requested")]
-    ran = 0.0 if ended.started_at is None else max(0, ended.ended_at - ended.started_at) / MICROSECONDS
+    ran = ran_seconds
+    if ran is None:
+        ran = 0.0 if ended.started_at is None else max(0, ended.ended_at - ended.started_at) / MICROSECONDS
     if ended.stop is not None and ended.stop.cause in ("user", "shutdown"):
         return []  # somebody wanted it gone, whatever it took
     match after(state.spec.restart, ended.outcome, used=state.restarts_used, ran_seconds=ran):

@@ -142,6 +142,7 @@ def exit_record(files: AttemptFiles, *, is_shim_alive: bool) -> ExitRecord | Non
         exit=_exit_of(body),
         ended_at=body["ended_at"],
         ended_boottime_ns=body["ended_boottime_ns"],
+        ran_seconds=(body["ended_boottime_ns"] - body["started_boottime_ns"]) / 1e9,
         leftovers=None if left is None else tuple(item["pid"] for item in left["left"]),
         is_tree_complete=is_whole and left is not None and bool(left["complete"]),
         oom_killed=None if body["oom_kills"] is None else body["oom_kills"] > 0,

@@ -42,6 +42,7 @@ class ExitRecord:
     source: Literal["shim record", "pidfd"] = "shim record"
     ended_at: int | None = None
     ended_boottime_ns: int | None = None
+    ran_seconds: float | None = None
     leftovers: tuple[int, ...] | None = None
     is_tree_complete: bool = True
     oom_killed: bool | None = None
@@ -179,6 +180,7 @@ def _exit(observed: Observed, record: ExitRecord) -> do.ObserveExit:
     return do.ObserveExit(
         exit=record.exit,
         ended_at=record.ended_at,
+        ran_seconds=record.ran_seconds,
         reaped_by="shim" if record.source == "shim record" else "init",
         source=record.source,
         is_recovered=observed.is_recovery,

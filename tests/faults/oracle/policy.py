@@ -22,7 +22,7 @@ def check_policy(case: Case) -> Iterator[Violation]:
     for agent in case.agents.values():
         used = 0
         for attempt in agent.attempts.values():
-            yield from _follow_up(attempt, used)
+            yield from _follow_up(case, attempt, used)
             scheduled = attempt.of("RESTART_SCHEDULED")
             used = scheduled[-1].body.get("used", 0) if scheduled else used
         yield from _beginnings(case, agent)
@@ -49,7 +49,7 @@ def _beginnings(case: Case, agent: Agent) -> Iterator[Violation]:
             yield _of(row, f"it was started {early / 1e6:.3f} s before it was due")
 
 
-def _follow_up(attempt: Attempt, used: int) -> Iterator[Violation]:
+def _follow_up(case: Case, attempt: Attempt, used: int) -> Iterator[Violation]:
     """What comes after the outcome is what the policy says, or an order."""
     outcome = attempt.outcome
     if outcome is None:
@@ -62,7 +62,7 @@ def _follow_up(attempt: Attempt, used: int) -> Iterator[Violation]:
             return
     if told is None and any(row.type in FINAL for row in later):
         return  # cancelled while it was waiting; what it waited for is judged where it was scheduled
-    expected = what_follows(attempt, outcome, used)
+    expected = what_follows(case, attempt, outcome, used)
     seen = None if told is None else (told.type, told.body.get("used"), told.body.get("delay_seconds"))
     if seen is None and expected is None:
         return
@@ -70,7 +70,9 @@ def _follow_up(attempt: Attempt, used: int) -> Iterator[Violation]:
         yield _of(told or outcome, f"{_text(seen)} after {outcome.type}; by its policy {_text(expected)}")
 
 
-def what_follows(attempt: Attempt, outcome: Row, used: int) -> tuple[str, int, float | None] | None:
+def what_follows(
+    case: Case, attempt: Attempt, outcome: Row, used: int
+) -> tuple[str, int, float | None] | None:
     """The event that follows an outcome by policy, with the restarts used by then and the delay; None for none."""
     spawning, end = attempt.first("SPAWNING"), attempt.end
     rule: dict[str, Any] = {} if spawning is None else spawning.body.get("spec", {}).get("restart", {})
@@ -86,14 +88,21 @@ def what_follows(attempt: Attempt, outcome: Row, used: int) -> tuple[str, int, f
         return None
     if mode == "never":
         return None
-    started = attempt.first("STARTED")
-    ended_at = end.occurred_at if end.body.get("ended_at") is None else end.body["ended_at"]
-    if started is not None and (ended_at - started.occurred_at) / 1e6 >= rule["reset_after_seconds"]:
+    if _ran_seconds(case, attempt, end) >= rule["reset_after_seconds"]:
         used = 0
     if rule["max_restarts"] is not None and used >= rule["max_restarts"]:
         return None if outcome.type == "COMPLETED" else ("RESTART_GIVEN_UP", used, None)
     delay = min(rule["backoff_seconds"] * 2.0 ** min(used, 60), rule["backoff_limit_seconds"])
     return "RESTART_SCHEDULED", used + 1, delay
+
+
+def _ran_seconds(case: Case, attempt: Attempt, end: Row) -> float:
+    """By the shim's two readings of the clock since boot; else by the wall clock."""
+    seen, started = case.record(attempt, "exit"), attempt.first("STARTED")
+    if end.body.get("source") == "shim record" and seen:
+        return float(seen["ended_boottime_ns"] - seen["started_boottime_ns"]) / 1e9
+    ended_at = end.occurred_at if end.body.get("ended_at") is None else end.body["ended_at"]
+    return 0.0 if started is None else float(ended_at - started.occurred_at) / 1e6
 
 
 def _sums(row: Row) -> Iterator[Violation]:
