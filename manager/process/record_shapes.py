@@ -112,6 +112,8 @@ def _exit_shape(record: str) -> dict[str, Check]:
         "errno": _or_null(_whole(_NUMBERS)),
         "message": _or_null(_is_text),
         "ended_at": _whole(_TIMES),
+        "started_boottime_ns": _whole(_NUMBERS),
+        "ended_boottime_ns": _whole(_NUMBERS),
         "rusage": _or_null(_is_usage),
         "oom_kills": _or_null(_whole(_NUMBERS)),
     }

@@ -19,7 +19,7 @@ def marked(run: Run) -> dict[str, str]:
 
 
 def ours(run: Run, what: Literal["launcher", "shim"]) -> list[int]:
-    """The pids of the run's living launchers or shims."""
+    """The pids of the run's living launchers or shims; a shim's child has its name until it executes its program."""
     mark = f"TMPDIR={run.path}".encode()
     return [
         pid
@@ -28,6 +28,7 @@ def ours(run: Run, what: Literal["launcher", "shim"]) -> list[int]:
         and stat.comm == NAMES[what]
         and not stat.is_ended
         and mark in (procfs.read_bytes(f"/proc/{pid}/environ") or b"").split(b"\0")
+        and ((parent := procfs.read_stat(stat.parent)) is None or parent.comm != NAMES["shim"])
     ]
 
 

@@ -37,6 +37,8 @@ _BODY: dict[str, Any] = {
     "phase": None,
     "message": "ä\u2028",
     "ended_at": 12,
+    "started_boottime_ns": 1,
+    "ended_boottime_ns": 2,
     "rusage": None,
     "oom_kills": None,
 }
