@@ -43,7 +43,6 @@ faults: $(INSTALLED)
 
 storm: $(INSTALLED)
 	@$(RUN) -m tests.faults.storm --kills $(STORM_KILLS) --workers $(WORKERS) $(if $(STORM_SEED),--seed $(STORM_SEED))
-	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile -m storm $(PYTEST_ARGS)
 
 check: $(INSTALLED)
 	@$(RUN) -m ruff format --check --quiet . || { echo 'not formatted: run $(RUN) -m ruff format .' >&2; exit 1; }

@@ -27,16 +27,12 @@ def _missing_for_strace() -> str | None:
 NEEDS = {"postgres": _missing_for_postgres, "root": _missing_for_root, "strace": _missing_for_strace}
 
 
-LONG = ("storm", "faults")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip, with the reason, what this machine cannot run; leave out what nobody asked for."""
-    for mark in LONG:
-        if mark not in config.option.markexpr:
-            long = [item for item in items if item.get_closest_marker(mark)]
-            config.hook.pytest_deselected(items=long)
-            items[:] = [item for item in items if item not in long]
+    if "faults" not in config.option.markexpr:
+        long = {item for item in items if item.get_closest_marker("faults")}
+        config.hook.pytest_deselected(items=list(long))
+        items[:] = [item for item in items if item not in long]
     reasons = {mark: missing() for mark, missing in NEEDS.items()}
     for item in items:
         for mark, reason in reasons.items():
