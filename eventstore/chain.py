@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from eventstore.record import Head, rfc3339
+from eventstore.record import Head, RecordedEvent, rfc3339
 
 ORDER = (
     "position",
@@ -91,6 +91,16 @@ def leaf(row: Sequence[Any]) -> bytes:
 def link(previous_hash: bytes, leaf_hash: bytes) -> bytes:
     """The hash of a row: its leaf, tied to the row before."""
     return sha256(b"\1" + previous_hash + leaf_hash).digest()
+
+
+def is_own_hash(row: RecordedEvent) -> bool:
+    """Whether a row's columns and its `previous_hash` give its hash; says nothing about the rows around it."""
+    values = [getattr(row, name) for name in ORDER]
+    texts = (value.encode() if isinstance(value, str) else value for value in values[7:])
+    try:
+        return link(row.previous_hash, leaf((*values[:7], *texts))) == row.hash
+    except (struct.error, TypeError):
+        return False
 
 
 def verify(rows: Iterable[Sequence[Any]], *, start: int = 1, previous_hash: bytes = GENESIS) -> Verdict:

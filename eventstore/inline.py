@@ -11,6 +11,8 @@ from eventstore.record import COLUMNS, RecordedEvent
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from eventstore.reader import Reader
+
 _PAGE_ROWS = 500
 _PAGE = (
     f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 (names of columns, no values)
@@ -35,6 +37,9 @@ class Inline(Protocol):
     def reset(self, connection: Connection) -> None:
         """Empty the projection's tables."""
 
+    def doubt(self, reader: Reader, *, rows: int) -> str | None:
+        """What of its rows is not what the log says, as far as its last `rows` events tell; None for nothing."""
+
 
 def apply(connection: Connection, inline: Inline, events: Sequence[RecordedEvent]) -> None:
     """Apply `events`, which have just been inserted, and move the checkpoint, catching up first where it lags."""
@@ -51,14 +56,10 @@ def apply(connection: Connection, inline: Inline, events: Sequence[RecordedEvent
 
 
 def catch_up(connection: Connection, inline: Inline, *, until: int) -> None:
-    """Apply the events up to position `until` that are not applied yet; all of them after a change of version."""
+    """Make the rows anew from the events up to position `until`: how far they had come is not to be trusted."""
     statements = Statements(connection)
-    found = statements.rows("SELECT version, position FROM projections WHERE name = ?", (inline.name,))
-    version, position = found[0] if found else (None, 0)
-    if version != inline.version:
-        inline.reset(connection)
-        position = 0
-    for page in pages(statements, after=position, until=until):
+    inline.reset(connection)
+    for page in pages(statements, after=0, until=until):
         inline.apply(connection, page)
     write_checkpoint(statements, inline, until)
 

@@ -39,6 +39,9 @@ class Source(Protocol):
     def has_table(self, name: str) -> bool:
         """Whether there is a table of this name."""
 
+    def faults(self) -> list[str]:
+        """What the database finds wrong with its own tables, indexes and triggers, a line each."""
+
     def snapshot(self) -> AbstractContextManager[None]:
         """Queries inside see one moment of the database."""
 
@@ -145,6 +148,13 @@ class Reader:
             return chain.compare(verdict, known, _hash_at(raw, known.position))
         finally:
             raw.close()
+
+    def faults(self) -> list[str]:
+        """What the database finds wrong with its own tables, indexes and triggers, a line each. Reads all of it."""
+        try:
+            return self._source.faults()
+        except StoreDamaged as error:
+            return [str(error)]
 
     def compare(self, known: Head) -> Verdict:
         """Whether the log still holds what it was known to be; nothing else is computed."""

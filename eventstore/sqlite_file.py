@@ -10,11 +10,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDamaged, StoreUnavailable
+from eventstore.revision import TRIGGERS
 
 BUSY_SECONDS = 5.0  # for writers that are not ours and take no lock file; ours queue before SQLite is asked
 
@@ -31,6 +33,7 @@ _ADVICE = {
     sqlite3.SQLITE_NOMEM: f"there is no memory left; {_RETRY}",
 }
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_SHOWN_FAULTS = 5
 _MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python 3.11 does not name
 
 
@@ -124,6 +127,14 @@ class SqliteSource:
     def has_table(self, name: str) -> bool:
         """Whether there is a table of this name."""
         return bool(self.fetch("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)))
+
+    def faults(self) -> list[str]:
+        """What SQLite's own check finds, and whether the triggers are those of the schema. Raises `StoreDamaged`."""
+        found = [str(row[0]) for row in self.fetch(f"PRAGMA integrity_check({_SHOWN_FAULTS})")]
+        triggers = self.fetch("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
+        if sha256(repr(triggers).encode()).hexdigest() != TRIGGERS:
+            found.append("its triggers are not those that keep the log from being changed")
+        return [line for line in found if line != "ok"]
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

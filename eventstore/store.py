@@ -204,6 +204,7 @@ class EventStore:
                 raise trust.gone(known)
             self._backend.prepare(create=create)
             trust.require_whole(self._shared_reader(), known)
+            trust.require_epoch(self._shared_reader(), self._home)
             if known is None:
                 self._head_file.create()
             self._known = known or EMPTY
@@ -275,6 +276,7 @@ class EventStore:
             found = {
                 name: rest for name, *rest in reader.rows("SELECT name, version, position FROM projections")
             }
+            trust.require_rows(reader, self._inline, found, head)
         lagging = [one for one in self._inline if found.get(one.name) != [one.version, head]]
         if lagging and head:
             with self._appending() as (connection, appending):

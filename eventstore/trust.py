@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from eventstore.errors import StoreDamaged
+from eventstore.inline import Inline
 from eventstore.reader import Reader
 from eventstore.record import Head
 
@@ -28,6 +31,37 @@ def require_whole(reader: Reader, known: Head | None, *, rows: int | None = None
             "cannot use the log: the file that says how far it had come is missing; put it back, see `outlive verify`",
             position=verdict.head_position + 1,
         )
+
+
+def require_epoch(reader: Reader, home: str) -> None:
+    """Raise `StoreDamaged` where the home's epoch is not that of its last event; one could be given twice then."""
+    (kept,) = reader.rows("SELECT max(epoch) FROM epochs WHERE home = ?", (home,))
+    logged = reader.rows(
+        "SELECT epoch FROM (SELECT position, home, epoch FROM events ORDER BY position DESC LIMIT ?)"
+        " WHERE home = ? ORDER BY position DESC LIMIT 1",
+        (CHECKED_ROWS, home),
+    )
+    if logged and logged[0][0] != (kept[0] or 0):
+        raise StoreDamaged(
+            f"cannot use the log: its epoch is {kept[0]}, its last event says {logged[0][0]}; run `outlive rebuild`"
+        )
+
+
+def require_rows(
+    reader: Reader, inlines: Sequence[Inline], kept: Mapping[str, Sequence[int]], head: int
+) -> None:
+    """Raise `StoreDamaged` where a projection's rows are not what the log says. `kept`: name → version, position."""
+    for inline in inlines:
+        version, position = kept.get(inline.name, (None, 0))
+        if version != inline.version or position < head:
+            continue  # they are made anew
+        wrong = (
+            f"they stand at {position}, the log ends at {head}"
+            if position > head
+            else inline.doubt(reader, rows=CHECKED_ROWS)
+        )
+        if wrong:
+            raise StoreDamaged(f"cannot use the rows of {inline.name}: {wrong}; run `outlive rebuild`")
 
 
 def require_grown(found: Head, known: Head) -> None:

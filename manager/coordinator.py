@@ -14,7 +14,7 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -33,9 +33,10 @@ from manager.homelog import HomeLog
 from manager.ledger import Ledger
 from manager.origin import Origin
 from manager.process import procfs
+from manager.replay import Replayed, replay
 from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
-from projections.agents import AgentsProjection, agent_id_of, fold
+from projections.agents import AgentsProjection
 
 STARTS_A_COMMIT = 100
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
@@ -63,8 +64,10 @@ class Coordinator:
         self.store = store
         self.nofile = launching.raise_own_descriptor_limit()
         self._unwatched_since = self._log.last_recorded_at()
+        living = replay(store, self._log.living_agents())  # before anything is written
         epoch = self._log.begin()
         self.ledger = Ledger(store, epoch=epoch, clock=now_microseconds)
+        self._believe(living)
         self._thread.start()
         self.supervisor = self._prepared.result()
 
@@ -264,15 +267,12 @@ class Coordinator:
         return agent_id in self.ledger.states and not is_known(self.ledger.states[agent_id])
 
     def _load(self, ids: Sequence[str]) -> None:
-        """Replay the streams of agents into the ledger."""
-        for some in (ids[i : i + 10_000] for i in range(0, len(ids), 10_000)):
-            histories: dict[str, list[Any]] = {}
-            for event in self.store.read(streams=[f"agent/{agent_id}" for agent_id in some]):
-                histories.setdefault(event.stream, []).append(event)
-            for stream, history in histories.items():
-                if (state := fold(history)) is not None:
-                    last = history[-1]
-                    self.ledger.believe(agent_id_of(stream), state, last.correlation_id, last.event_id)
+        """Replay agents into the ledger. Raises `StoreDamaged`."""
+        self._believe(replay(self.store, ids))
+
+    def _believe(self, agents: Mapping[str, Replayed]) -> None:
+        for agent_id, (state, last) in agents.items():
+            self.ledger.believe(agent_id, state, last.correlation_id, last.event_id)
 
     async def _stop(self) -> None:
         try:

@@ -27,16 +27,22 @@ def require_evidence(home: Home, identity: HomeIdentity, url: str) -> None:
 
     A home of an older release has no such file yet: it gets one if the log is whole and knows every attempt.
     """
-    is_elsewhere = url != f"sqlite:///{home.database}"
-    if not is_elsewhere and not home.database.exists() and next(home.agents.iterdir(), None) is not None:
-        raise StoreDamaged(
-            f"cannot find the log {home.database}, and {home.agents} holds agents that it knows: somebody removed it; "
-            "put it back, or choose another home"
-        )
+    require_log(home, url)
     if known_head(home) is None:
         HeadFile(home.head).create(_head_of_all(home, url))
     if not identity.keeps_head:
         homeidentity.remember_head_is_kept(home.identity, identity)
+
+
+def require_log(home: Home, url: str) -> None:
+    """Raise `StoreDamaged` where agents were started and their log at `url`, in the home, is gone."""
+    is_elsewhere = url != f"sqlite:///{home.database}"
+    if is_elsewhere or home.database.exists() or next(home.agents.glob("*"), None) is None:
+        return
+    raise StoreDamaged(
+        f"cannot find the log {home.database}, and {home.agents} holds agents that it knows: somebody removed it; "
+        "put it back, or choose another home"
+    )
 
 
 def known_head(home: Home) -> Head | None:

@@ -18,10 +18,11 @@ from eventstore.appending import Statements
 from eventstore.codec import UnknownEvent
 from eventstore.errors import NameInUse
 from eventstore.lifecycle import evolve
+from eventstore.reader import Reader
 from eventstore.record import RecordedEvent
 from eventstore.state import AgentState, Ended, Failure, Live, State, Stop, Waiting
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
-from projections import tables
+from projections import recent, tables
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -99,6 +100,10 @@ class AgentsProjection:
             attempts = [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()]
             statements.run_many(self._upsert_attempts, _values(self._attempts, attempts))
             self._remember(states, last)
+
+    def doubt(self, reader: Reader, *, rows: int) -> str | None:
+        """What of its rows does not fit the last `rows` events."""
+        return recent.doubt(reader, rows=rows)
 
     def reset(self, connection: Connection) -> None:
         """Empty both tables."""

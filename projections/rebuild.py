@@ -1,31 +1,18 @@
-"""Making the rows of a projection anew from the log, and comparing the live rows with the log."""
+"""Making the rows of a projection, and the epochs, anew from the log. `projections/checking.py` compares them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, MetaData, Table
 
 from eventstore.appending import Statements
 from eventstore.inline import pages, write_checkpoint
-from eventstore.reader import Reader
-from eventstore.state import AgentState
 from eventstore.store import EventStore
 from projections import tables
-from projections.agents import STREAM_PREFIX, AgentsProjection, Row, advance, agent_row, attempt_row, is_over
+from projections.agents import AgentsProjection
 
 _NEAR = 1000  # events left for the transaction that swaps, which holds the write lock
-
-
-class Difference(NamedTuple):
-    """Where a live row is not what the log says. A whole row that is missing or too many has column `*`."""
-
-    agent_id: str
-    attempt: int | None
-    column: str
-    live: Any
-    folded: Any
 
 
 def rebuild(store: EventStore) -> int:
@@ -46,20 +33,8 @@ def rebuild(store: EventStore) -> int:
         head = Statements(connection).rows("SELECT coalesce(max(position), 0) FROM events")[0][0]
         building.take_in(connection, position, head)
         building.swap(connection, head)
+        _mend_epochs(Statements(connection))
     return int(head)
-
-
-def check(store: EventStore) -> list[Difference]:
-    """Where the live rows of agents and attempts differ from a fold of the log; empty if they are the same.
-
-    Looks at one moment of the database, one agent at a time.
-    """
-    reader = store.reader()
-    try:
-        with reader.snapshot():
-            return list(_differences(reader))
-    finally:
-        reader.close()
 
 
 class _Building:
@@ -85,7 +60,27 @@ class _Building:
             connection.execute(live.delete())
             connection.execute(live.insert().from_select([c.name for c in live.columns], new.select()))
             new.drop(connection)
-        write_checkpoint(Statements(connection), self._projection, position)
+        statements = Statements(connection)
+        statements.run("DELETE FROM projections WHERE name <> ?", (self._projection.name,))
+        write_checkpoint(statements, self._projection, position)
+
+
+def _mend_epochs(statements: Statements) -> None:
+    """Make the epochs those of the log. Their triggers, which keep them from going back, make way for it."""
+    logged = statements.rows(
+        "SELECT home, max(epoch) FROM events WHERE epoch > 0 GROUP BY home ORDER BY home"
+    )
+    if statements.rows("SELECT home, epoch FROM epochs ORDER BY home") == logged:
+        return
+    triggers = statements.rows(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'epochs'"
+    )
+    for name, _ in triggers:
+        statements.run(f'DROP TRIGGER "{name}"')
+    statements.run("DELETE FROM epochs")
+    statements.run_many("INSERT INTO epochs (home, epoch) VALUES (?, ?)", logged)
+    for _, sql in triggers:
+        statements.run(sql)
 
 
 def _beside(live: Table, metadata: MetaData) -> Table:
@@ -96,49 +91,3 @@ def _beside(live: Table, metadata: MetaData) -> Table:
 def _chunks(after: int, until: int) -> Iterator[tuple[int, int]]:
     for start in range(after, until, _NEAR):
         yield start, min(start + _NEAR, until)
-
-
-def _differences(reader: Reader) -> Iterator[Difference]:
-    ids = {row[0] for row in reader.rows("SELECT agent_id FROM agents UNION SELECT agent_id FROM attempts")}
-    streams = reader.rows(
-        "SELECT DISTINCT stream FROM events WHERE stream >= ? AND stream < ?",
-        (STREAM_PREFIX, STREAM_PREFIX[:-1] + chr(ord(STREAM_PREFIX[-1]) + 1)),
-    )
-    ids |= {stream.removeprefix(STREAM_PREFIX) for (stream,) in streams}
-    for agent_id in sorted(ids):
-        folded_agent, folded_attempts = _folded(reader, agent_id)
-        live_agent = _live(reader, tables.agents, agent_id)
-        yield from _compare(agent_id, None, live_agent[0] if live_agent else None, folded_agent)
-        live_attempts = {row["attempt"]: row for row in _live(reader, tables.attempts, agent_id)}
-        for attempt in sorted(live_attempts.keys() | folded_attempts.keys()):
-            yield from _compare(agent_id, attempt, live_attempts.get(attempt), folded_attempts.get(attempt))
-
-
-def _folded(reader: Reader, agent_id: str) -> tuple[Row | None, dict[int, Row]]:
-    state: AgentState | None = None
-    agent, attempts = None, dict[int, Row]()
-    for recorded in reader.events(stream=STREAM_PREFIX + agent_id):
-        before, state = state, advance(state, recorded)
-        if state is not None:
-            agent = agent_row(agent_id, state, recorded)
-            if not is_over(before, state):
-                attempts[state.attempt] = attempt_row(agent_id, state, recorded)
-    return agent, attempts
-
-
-def _live(reader: Reader, table: Table, agent_id: str) -> list[Row]:
-    names = [column.name for column in table.columns]
-    query = f"SELECT {', '.join(names)} FROM {table.name} WHERE agent_id = ?"  # noqa: S608 (our own names)
-    return [dict(zip(names, row, strict=True)) for row in reader.rows(query, (agent_id,))]
-
-
-def _compare(
-    agent_id: str, attempt: int | None, live: Row | None, folded: Row | None
-) -> Iterator[Difference]:
-    if live is None or folded is None:
-        if live is not folded:
-            yield Difference(agent_id, attempt, "*", live and "present", folded and "present")
-        return
-    for column, value in folded.items():
-        if live[column] != value:
-            yield Difference(agent_id, attempt, column, live[column], value)

@@ -19,7 +19,7 @@ from manager.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from projections.rebuild import Difference
+    from projections.checking import Difference
 
 PROJECTIONS = ("agents",)
 
@@ -61,7 +61,7 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
     from eventstore.store import EventStore
     from manager.evidence import known_head
     from manager.home import Home
-    from projections import rebuild
+    from projections import checking, rebuild
 
     session = current()
     home = Home(session.home)
@@ -74,7 +74,7 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
         )
     with store:
         if check:
-            return _compared(session, rebuild.check(store))
+            return _compared(session, checking.check(store))
         position = rebuild.rebuild(store)
     if session.json:
         write_json({"schema": "outlive.rebuild/1", "projection": projection, "position": position})
@@ -88,9 +88,9 @@ def _compared(session: Session, differences: list[Difference]) -> int:
         found = [difference._asdict() for difference in differences]
         write_json({"schema": "outlive.rebuild/1", "same": not found, "differences": found})
     elif differences:
-        columns = (Column("AGENT"), Column("ATTEMPT"), Column("COLUMN"), Column("LIVE"), Column("LOG"))
+        columns = (Column("OF"), Column("ATTEMPT"), Column("COLUMN"), Column("LIVE"), Column("LOG"))
         rows = [
-            (d.agent_id, "-" if d.attempt is None else str(d.attempt), d.column, str(d.live), str(d.folded))
+            (d.key, "-" if d.attempt is None else str(d.attempt), d.column, str(d.live), str(d.folded))
             for d in differences
         ]
         show_table(session, columns, rows)

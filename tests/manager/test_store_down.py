@@ -15,7 +15,7 @@ import pytest
 
 from eventstore.errors import StoreUnavailable
 from manager import Manager
-from projections.rebuild import check
+from projections.checking import check
 from tests.support import story
 from tests.support.agents import data, program, types
 from tests.support.processes import eventually, runs

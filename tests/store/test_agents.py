@@ -13,7 +13,8 @@ from eventstore.errors import IllegalTransition, InvalidRequest, NameInUse, Vers
 from eventstore.record import RecordedEvent
 from eventstore.store import EventStore
 from projections.agents import AgentsProjection
-from projections.rebuild import check, rebuild
+from projections.checking import check
+from projections.rebuild import rebuild
 from tests.store.agents import BACKOFF, FAILED, RUNNING, STARTED, agents_of, append, attempts_of
 from tests.store.conftest import Database
 from tests.support.histories import PROCESS, new, note, reaped, samples, spawning

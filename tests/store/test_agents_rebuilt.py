@@ -14,7 +14,8 @@ from eventstore import events as ev
 from eventstore.lifecycle import fold
 from eventstore.store import EventStore
 from projections.agents import AgentsProjection
-from projections.rebuild import check, rebuild
+from projections.checking import check
+from projections.rebuild import rebuild
 from tests.store.agents import RUNNING, STARTED, agents_of, append
 from tests.store.conftest import Database
 from tests.support.histories import PROCESS, legal_histories, new, note, spawning

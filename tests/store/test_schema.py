@@ -51,6 +51,18 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
+def test_the_triggers_are_those_that_a_verification_expects(database: Database) -> None:
+    """The constant is that of a new database; a trigger that is missing, or says something else, is a finding."""
+    database.open()
+    reader = Reader.open(database.url)
+    assert reader.faults() == []
+    connection = sqlite3.connect(database.path)
+    connection.execute("DROP TRIGGER epochs_no_delete")
+    connection.close()
+    assert "its triggers are not those that keep the log from being changed" in reader.faults()
+    reader.close()
+
+
 def test_eight_programs_may_start_at_once(database: Database) -> None:
     """All of them open the same new database; none fails, none makes it twice."""
     program = (

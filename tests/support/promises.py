@@ -19,7 +19,7 @@ from manager import Manager
 from manager.process import procfs
 from manager.process.identity import identify
 from manager.status import AgentStatus
-from projections.rebuild import check
+from projections.checking import check
 from tests.support import story
 from tests.support.processes import eventually, runs
 

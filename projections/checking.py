@@ -1,0 +1,148 @@
+"""Rows that are folds of the log, held against the log: all of them, or as many as an opening has time for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from sqlalchemy import Table
+
+from eventstore.errors import IllegalTransition, StoreDamaged
+from eventstore.reader import Reader
+from eventstore.record import RecordedEvent
+from eventstore.state import AgentState
+from eventstore.store import EventStore
+from projections import tables
+from projections.agents import (
+    STREAM_PREFIX,
+    AgentsProjection,
+    Row,
+    advance,
+    agent_id_of,
+    agent_row,
+    attempt_row,
+    is_over,
+)
+
+_IDS_A_QUERY = 500
+
+
+class Difference(NamedTuple):
+    """Where a live row is not what the log says: the agent's row, or the row of its `attempt`.
+
+    A whole row that is missing or too many has column `*`. The key of `epochs.epoch` is a home, that of
+    `projections.…` a projection's name.
+    """
+
+    key: str
+    attempt: int | None
+    column: str
+    live: Any
+    folded: Any
+
+    def __str__(self) -> str:
+        where = self.key if self.attempt is None else f"{self.key} attempt {self.attempt}"
+        return f"{self.column} of {where} is {self.live!r}, the log says {self.folded!r}"
+
+
+def check(store: EventStore) -> list[Difference]:
+    """`differences` in the log that a store has open."""
+    with closing(store.reader()) as reader:
+        return list(differences(reader))
+
+
+def differences(reader: Reader) -> Iterator[Difference]:
+    """Every difference, at one moment of the database, one agent at a time."""
+    with reader.snapshot():
+        yield from _epochs(reader)
+        yield from _checkpoints(reader)
+        yield from _agents(reader)
+
+
+def agents_differences(
+    reader: Reader, folded: Mapping[str, tuple[AgentState, RecordedEvent]]
+) -> Iterator[Difference]:
+    """Where the rows of these agents are not what their states and last events say."""
+    for agent_id, live in _live(reader, list(folded)).items():
+        state, last = folded[agent_id]
+        yield from _compare(agent_id, None, live, agent_row(agent_id, state, last))
+
+
+def _epochs(reader: Reader) -> Iterator[Difference]:
+    live = dict(reader.rows("SELECT home, epoch FROM epochs"))
+    logged = dict(reader.rows("SELECT home, max(epoch) FROM events WHERE epoch > 0 GROUP BY home"))
+    for home in sorted(live.keys() | logged.keys()):
+        if live.get(home) != logged.get(home):
+            yield Difference(home, None, "epochs.epoch", live.get(home), logged.get(home))
+
+
+def _checkpoints(reader: Reader) -> Iterator[Difference]:
+    live = {name: rest for name, *rest in reader.rows("SELECT name, version, position FROM projections")}
+    wanted = {AgentsProjection.name: [AgentsProjection.version, reader.head().position]}
+    for name in sorted(live.keys() | wanted.keys()):
+        found, right = live.get(name), wanted.get(name)
+        if found is None or right is None:
+            if right not in (found, [AgentsProjection.version, 0]):
+                yield Difference(name, None, "projections.*", found and "present", right and "present")
+            continue
+        for column, value, should in zip(("version", "position"), found, right, strict=True):
+            if value != should:
+                yield Difference(name, None, f"projections.{column}", value, should)
+
+
+def _agents(reader: Reader) -> Iterator[Difference]:
+    ids = {row[0] for row in reader.rows("SELECT agent_id FROM agents UNION SELECT agent_id FROM attempts")}
+    streams = reader.rows(
+        "SELECT DISTINCT stream FROM events WHERE stream >= ? AND stream < ?",
+        (STREAM_PREFIX, STREAM_PREFIX[:-1] + chr(ord(STREAM_PREFIX[-1]) + 1)),
+    )
+    ids |= {agent_id_of(stream) for (stream,) in streams}
+    for agent_id in sorted(ids):
+        live = _rows(reader, tables.agents, [agent_id])
+        try:
+            agent, attempts = _folded(agent_id, reader.events(stream=STREAM_PREFIX + agent_id))
+        except (IllegalTransition, StoreDamaged) as error:
+            yield Difference(agent_id, None, "*", live and "present", f"cannot be told: {error}")
+            continue
+        yield from _compare(agent_id, None, live[0] if live else None, agent)
+        live_attempts = {row["attempt"]: row for row in _rows(reader, tables.attempts, [agent_id])}
+        for attempt in sorted(live_attempts.keys() | attempts.keys()):
+            yield from _compare(agent_id, attempt, live_attempts.get(attempt), attempts.get(attempt))
+
+
+def _folded(agent_id: str, history: Iterable[RecordedEvent]) -> tuple[Row | None, dict[int, Row]]:
+    state: AgentState | None = None
+    last: RecordedEvent | None = None
+    attempts: dict[int, tuple[AgentState, RecordedEvent]] = {}
+    for last in history:
+        before, state = state, advance(state, last)
+        if state is not None and not is_over(before, state):
+            attempts[state.attempt] = state, last
+    agent = None if state is None or last is None else agent_row(agent_id, state, last)
+    return agent, {attempt: attempt_row(agent_id, *pair) for attempt, pair in attempts.items()}
+
+
+def _live(reader: Reader, ids: list[str]) -> dict[str, Row | None]:
+    found: dict[str, Row | None] = dict.fromkeys(ids)
+    for start in range(0, len(ids), _IDS_A_QUERY):
+        part = ids[start : start + _IDS_A_QUERY]
+        found.update({row["agent_id"]: row for row in _rows(reader, tables.agents, part)})
+    return found
+
+
+def _rows(reader: Reader, table: Table, ids: list[str]) -> list[Row]:
+    names = [column.name for column in table.columns]
+    marks = ", ".join("?" * len(ids))
+    query = f"SELECT {', '.join(names)} FROM {table.name} WHERE agent_id IN ({marks})"  # noqa: S608 (our own names)
+    return [dict(zip(names, row, strict=True)) for row in reader.rows(query, ids)]
+
+
+def _compare(key: str, attempt: int | None, live: Row | None, folded: Row | None) -> Iterator[Difference]:
+    if live is None or folded is None:
+        if live is not folded:
+            yield Difference(key, attempt, "*", live and "present", folded and "present")
+        return
+    for column, value in folded.items():
+        if live[column] != value:
+            yield Difference(key, attempt, column, live[column], value)
