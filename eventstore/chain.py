@@ -179,15 +179,16 @@ def compare(verdict: Verdict, known: Head, found: bytes | None) -> Verdict:
 
 def _diagnose(row: Sequence[Any], running: bytes) -> tuple[str, str]:
     """Tell a row that was moved or cut from its predecessor from one that was edited."""
+    if link(running, leaf(row)) == row[17]:
+        return "row changed", "its previous_hash was changed"
     position = row[0]
-    for offset in range(_BELONGS_WITHIN):
+    offsets = range(_BELONGS_WITHIN) if isinstance(row[16], bytes) else ()
+    for offset in offsets:
         for candidate in {max(position - offset, 1), position + offset}:
             if link(row[16], leaf((candidate, *row[1:]))) == row[17]:
                 if candidate == position:
                     return "previous hash", "the row is whole but does not follow the row before it"
                 return "order", f"the row was written at position {candidate}"
-    if row[16] != running and link(running, leaf(row)) == row[17]:
-        return "row changed", "its previous_hash was changed"
     return "row changed", "its columns do not give its hash"
 
 

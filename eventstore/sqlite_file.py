@@ -34,6 +34,7 @@ _ADVICE = {
 }
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _SHOWN_FAULTS = 5
+ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message of SQLite's quotes garbage
 _MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python 3.11 does not name
 
 
@@ -77,11 +78,12 @@ def require_same_process(pid: int, path: Path) -> None:
 
 def translate(error: BaseException, path: Path, action: str) -> OutliveError | None:
     """Outlive's error for a driver's, saying what to do; None if it is not the driver's."""
-    if not isinstance(error, sqlite3.Error):
+    if not isinstance(error, ERRORS):
         return None
     code: int = getattr(error, "sqlite_errorcode", 0)
     primary = code & 0xFF
-    if primary in _DAMAGE or code == _MOVED or "decode to UTF-8" in str(error):
+    is_garbled = isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error)
+    if primary in _DAMAGE or code == _MOVED or is_garbled:
         return StoreDamaged(f"cannot {action} {path}: {error}; run `outlive verify`, or restore a copy")
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return InvalidRequest(f"cannot {action} {path}: {error}; the database refuses the row")
@@ -121,7 +123,7 @@ class SqliteSource:
         with self._lock:
             try:
                 return self._connection.execute(sql, parameters).fetchall()
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 raise translate(error, self._path, "read") or error from error
 
     def has_table(self, name: str) -> bool:
@@ -162,7 +164,7 @@ def finish_creation(path: Path) -> None:
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master").fetchall()
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise translate(error, path, "open") or error from error
 
 
@@ -178,7 +180,7 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
         )
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT 1 FROM sqlite_master").fetchall()  # the file is opened on first use
-    except sqlite3.Error as error:
+    except ERRORS as error:
         if connection is not None:
             connection.close()
         raise translate(error, path, "read") or error from error

@@ -54,6 +54,10 @@ class Coordinator:
         self._home = home
         self._lock = lock
         self._log = HomeLog(store, identity.id, actor)
+        living = replay(store, self._log.living_agents())  # before anything is written
+        self._unwatched_since = self._log.last_recorded_at()
+        self.ledger = Ledger(store, epoch=self._log.begin(), clock=now_microseconds)
+        self._believe(living)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._prepared: Future[Supervisor] = Future()
@@ -63,11 +67,6 @@ class Coordinator:
         self.identity = identity
         self.store = store
         self.nofile = launching.raise_own_descriptor_limit()
-        self._unwatched_since = self._log.last_recorded_at()
-        living = replay(store, self._log.living_agents())  # before anything is written
-        epoch = self._log.begin()
-        self.ledger = Ledger(store, epoch=epoch, clock=now_microseconds)
-        self._believe(living)
         self._thread.start()
         self.supervisor = self._prepared.result()
 

@@ -26,6 +26,7 @@ from projections.agents import (
 )
 
 _IDS_A_QUERY = 500
+_SHOWN_CHARACTERS = 60
 
 
 class Difference(NamedTuple):
@@ -43,7 +44,8 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         where = self.key if self.attempt is None else f"{self.key} attempt {self.attempt}"
-        return f"{self.column} of {where} is {self.live!r}, the log says {self.folded!r}"
+        live, folded = _excerpts(str(self.live), str(self.folded))
+        return f"{self.column} of {where} is {live!r}, the log says {folded!r}"
 
 
 def check(store: EventStore) -> list[Difference]:
@@ -136,6 +138,13 @@ def _rows(reader: Reader, table: Table, ids: list[str]) -> list[Row]:
     marks = ", ".join("?" * len(ids))
     query = f"SELECT {', '.join(names)} FROM {table.name} WHERE agent_id IN ({marks})"  # noqa: S608 (our own names)
     return [dict(zip(names, row, strict=True)) for row in reader.rows(query, ids)]
+
+
+def _excerpts(one: str, other: str) -> tuple[str, str]:
+    """Both around the first character in which they differ, where they are long."""
+    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    start = max(0, at - _SHOWN_CHARACTERS // 2)
+    return one[start : start + _SHOWN_CHARACTERS], other[start : start + _SHOWN_CHARACTERS]
 
 
 def _compare(key: str, attempt: int | None, live: Row | None, folded: Row | None) -> Iterator[Difference]:
