@@ -3,13 +3,14 @@
 Callbacks (orders, readable descriptors, timers) stage events in the ledger and queue effects; the commit is scheduled
 behind them, so that a thousand spawns or exits share one, and no effect runs before the events that announce it are
 durable. There is one exception: while the store cannot be written, agents can still be stopped, and what was done is
-recorded afterwards, in order. Starts then fail, and leave nothing behind.
+recorded afterwards, in order. Starts then fail, and leave nothing behind; and whoever waits is told nothing that is not
+durable, but the reason why it is not.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from eventstore.crashpoints import crash_point
@@ -39,8 +40,8 @@ class _Waiter(NamedTuple):
 class Turn:
     """Commits and effects, in the running event loop. `deposed` is set once this coordinator must not act any more.
 
-    `on_settled(agent_id, state)` is called after each commit for every agent that moved; `on_dropped(agent_id)` for
-    each start that could not be made durable.
+    `on_settled(agent_id, state)` is called after each commit for every agent whose moves it made durable;
+    `on_dropped(agent_id)` for each start that could not be made so.
     """
 
     def __init__(
@@ -59,7 +60,8 @@ class Turn:
         self._waiters: dict[str, list[_Waiter]] = {}
         self._commit_due: asyncio.Future[None] | None = None
         self._committed_at = 0.0
-        self._is_store_down = False
+        self._down_since: float | None = None
+        self._is_retry_due = False
         self.deposed: OutliveError | None = None
 
     def apply(
@@ -89,7 +91,10 @@ class Turn:
         return self._commit_due
 
     async def until(self, agent_id: str, condition: Condition) -> None:
-        """Return once `condition` holds of the agent after a commit, or it has ended. Raises why we are deposed."""
+        """Return once `condition` holds of the agent after a commit, or it has ended.
+
+        Raises why we are deposed, and `StoreUnavailable` when it holds and cannot be made durable.
+        """
         if self.deposed is not None:
             raise self.deposed
         state = self._ledger.states.get(agent_id)
@@ -121,22 +126,33 @@ class Turn:
             due.set_exception(error)
             dropped = self._ledger.drop_starts()
             effects = [effect for effect in effects if not effect.is_start]
-            if not self._is_store_down:
-                self._loop.call_later(STORE_RETRY_SECONDS, self._retry)
-            self._is_store_down = True
+            self._moved = {agent: state for agent, state in moved.items() if agent not in dropped}
+            self._go_without_store(error)
         except OutliveError as error:
             self._depose(error)
             due.set_exception(error)
             return
         else:
-            self._is_store_down = False
+            self._down_since = None
             due.set_result(None)
         self._committed_at = self._loop.time()
         for effect in effects:
             self._run(effect.run)
-        self._settle({agent: state for agent, state in moved.items() if agent not in dropped})
+        if self._down_since is None:
+            self._settle(moved)
         for agent_id in dropped:
             self._on_dropped(agent_id)
+
+    def _go_without_store(self, error: OutliveError) -> None:
+        """Try again soon; after more than a moment, tell those whose wait is over why that cannot be recorded."""
+        now = self._loop.time()
+        self._down_since = self._down_since or now
+        if not self._is_retry_due:
+            self._is_retry_due = True
+            self._loop.call_later(STORE_RETRY_SECONDS, self._retry)
+        if now - self._down_since >= STORE_RETRY_SECONDS / 2:
+            for waiter, _ in self._satisfied(self._moved):
+                waiter.set_exception(error)
 
     def _run(self, effect: Callable[[], None]) -> None:
         try:
@@ -145,16 +161,23 @@ class Turn:
             self._loop.call_later(EFFECT_RETRY_SECONDS, self._run, effect)
 
     def _retry(self) -> None:
-        if self._is_store_down and self.deposed is None:
-            self._is_store_down = False
+        self._is_retry_due = False
+        if self._down_since is not None and self.deposed is None:
             self.commit_soon()
 
     def _settle(self, moved: dict[str, AgentState]) -> None:
+        for future, state in self._satisfied(moved):
+            future.set_result(state)
+        for agent_id, state in moved.items():
+            self._on_settled(agent_id, state)
+
+    def _satisfied(
+        self, moved: dict[str, AgentState]
+    ) -> Iterator[tuple[asyncio.Future[AgentState], AgentState]]:
         for agent_id, state in moved.items():
             for waiter in self._waiters.get(agent_id, ()):
                 if not waiter.future.done() and waiter.condition(state):
-                    waiter.future.set_result(state)
-            self._on_settled(agent_id, state)
+                    yield waiter.future, state
 
     def _depose(self, error: OutliveError) -> None:
         # Fenced, or somebody else wrote: whoever did so is the coordinator now, and we neither append nor signal.

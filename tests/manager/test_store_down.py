@@ -85,6 +85,21 @@ def test_a_full_disk(small_disk: Path) -> None:
 
 
 @pytest.mark.root
+def test_a_stop_was_acknowledged_that_could_not_be_recorded(small_disk: Path) -> None:
+    """The agent is stopped, whoever waits is told why that is not on record, and then it is recorded."""
+    home = small_disk / "home"
+    with Manager.open(home) as manager:
+        pid = manager.spawn(program(home, "sleep", "1000"), "it").pid or 0
+        filler = _fill(small_disk)
+        with pytest.raises(StoreUnavailable):
+            manager.stop("it")
+        eventually(lambda: not runs(pid), "it is stopped although the disk is full")
+        filler.unlink()
+        assert manager.wait("it").state == "CANCELLED"
+        _is_whole(manager)
+
+
+@pytest.mark.root
 def test_a_coordinator_killed_while_the_disk_is_full(small_disk: Path) -> None:
     """What was stopped and not yet recorded is found by the next coordinator: ended, as its shim saw it."""
     home = small_disk / "home"
