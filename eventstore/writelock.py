@@ -13,7 +13,8 @@ import fcntl
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eventstore.crashpoints import crash_point
@@ -41,8 +42,10 @@ class WriteLock:
                 f"cannot write: another thread has held {self._lock_path} for {self._wait_seconds:g} s; try again"
             )
         try:
+            if self._queue_fd < 0:
+                self._queue_fd = _open(self._queue_path)
             if self._lock_fd < 0:
-                self._queue_fd, self._lock_fd = _open(self._queue_path), _open(self._lock_path)
+                self._lock_fd = _open(self._lock_path)
             crash_point("store.before_queue")
             self._take(self._queue_fd, self._queue_path, deadline)
             crash_point("store.after_queue")
@@ -50,7 +53,10 @@ class WriteLock:
                 self._take(self._lock_fd, self._lock_path, deadline)
                 crash_point("store.after_lock")
             finally:
-                fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
+                with self._given_up_at_last():
+                    fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
+            if self._lock_fd < 0:
+                raise StoreUnavailable(f"cannot give up {self._queue_path}; try again")
             crash_point("store.after_unqueue")
         except BaseException:
             self._thread_lock.release()
@@ -58,7 +64,8 @@ class WriteLock:
 
     def __exit__(self, *_: object) -> None:
         crash_point("store.before_unlock")
-        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        with self._given_up_at_last():
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         crash_point("store.after_unlock")
         self._thread_lock.release()
 
@@ -68,6 +75,14 @@ class WriteLock:
             if descriptor >= 0:
                 os.close(descriptor)
         self._queue_fd = self._lock_fd = -1
+
+    @contextmanager
+    def _given_up_at_last(self) -> Iterator[None]:
+        """What cannot be unlocked inside would stop all writers: closing the file gives it up, too."""
+        try:
+            yield
+        except OSError:
+            self.close()
 
     def _take(self, descriptor: int, path: Path, deadline: float) -> None:
         pause = _POLL_SECONDS
