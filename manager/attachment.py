@@ -126,13 +126,16 @@ class Attachment:
     # --- watching -----------------------------------------------------------------------------------------------
 
     def watch(self, *, shim_ended: Callable[[], None], main_ended: Callable[[], None]) -> bool:
-        """Call back once at each end; False where there is nothing to watch by (no pidfds), so that one must look."""
+        """Call back once at each end; False where that cannot be watched (no pidfds): one must look."""
         shim_fd = self._shim_pidfd if self._shim_pidfd is not None else getattr(self._shim, "pidfd", None)
         main_fd = getattr(self.main, "pidfd", None)
-        for descriptor, callback in ((shim_fd, shim_ended), (main_fd, main_ended)):
-            if descriptor is not None and descriptor not in self._watched:
-                self._watched.append(descriptor)
-                self._loop.add_reader(descriptor, self._once, descriptor, callback)
+        try:
+            for descriptor, callback in ((shim_fd, shim_ended), (main_fd, main_ended)):
+                if descriptor is not None and descriptor not in self._watched:
+                    self._loop.add_reader(descriptor, self._once, descriptor, callback)
+                    self._watched.append(descriptor)
+        except OSError:
+            return False
         return shim_fd is not None or main_fd is not None
 
     def _once(self, descriptor: int, callback: Callable[[], None]) -> None:

@@ -39,6 +39,7 @@ from manager.supervisor import Supervisor
 from projections.agents import AgentsProjection
 
 STARTS_A_COMMIT = 100
+BEAT_SECONDS = 1.0  # how late another thread's call is heard whose wake-up asyncio dropped for want of memory
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
 STOP_SETTLES_SECONDS = 20.0  # the same before a stop: a thousand at once take a few
 
@@ -293,7 +294,11 @@ class Coordinator:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
 
+        def beat() -> None:
+            self._loop.call_later(BEAT_SECONDS, beat)
+
         async def prepare() -> Supervisor:
+            beat()
             return Supervisor(self._home.path, self.ledger, now_microseconds)
 
         try:

@@ -59,7 +59,7 @@ class Launchpad:
             client.submit({**request, "request": self._number})
             crash_point("coordinator.after_request")
             if client.has_unsent:
-                self._loop.add_writer(client.fileno(), self._flush)
+                self._flush_when_writable(client)
         except LauncherGone:
             self._gone()
         except (OSError, ValueError) as error:
@@ -86,9 +86,20 @@ class Launchpad:
             crash_point("coordinator.before_launcher")
             client.start()
             crash_point("coordinator.after_launcher")
+            try:
+                self._loop.add_reader(client.fileno(), self._receive)
+            except OSError:  # its answers would never be heard
+                client.close()
+                raise
             self._client = client
-            self._loop.add_reader(client.fileno(), self._receive)
         return self._client
+
+    def _flush_when_writable(self, client: LauncherClient) -> None:
+        """Raises `LauncherGone` when that cannot be known: then what was asked for must not be sent any more."""
+        try:
+            self._loop.add_writer(client.fileno(), self._flush)
+        except OSError as error:
+            raise LauncherGone("cannot go on sending to the launcher") from error
 
     def _flush(self) -> None:
         assert self._client is not None
@@ -110,18 +121,28 @@ class Launchpad:
             if isinstance(answer, LaunchRefused):
                 if pending is not None:
                     self._on_failed(pending.agent_id, answer.phase, answer.errno, answer.message)
-            elif pending is None or answer.report_fd is None:
+            elif pending is None:
                 _close_all(answer)
-                if pending is not None:  # we had no descriptors left; by then the shim has made its directory
-                    again = partial(self._on_lost, pending.agent_id)
-                    pending.attachment.later("look", UNHEARD_SECONDS, again)
+            elif not self._hears(pending, answer):
+                _close_all(answer)  # we lack descriptors or memory; by then the shim has made its directory
+                again = partial(self._on_lost, pending.agent_id)
+                pending.attachment.later("look", UNHEARD_SECONDS, again)
             else:
                 pending.attachment.hold_shim(answer.shim_pidfd)
-                os.set_blocking(answer.report_fd, False)
-                self._reports[answer.report_fd] = (pending.agent_id, bytearray())
-                self._loop.add_reader(answer.report_fd, self._read_report, answer.report_fd)
         if not self._pending:
             self._is_idle.set()
+
+    def _hears(self, pending: _Pending, answer: Launched) -> bool:
+        """Whether the reports of this shim will be read."""
+        if answer.report_fd is None:
+            return False
+        try:
+            os.set_blocking(answer.report_fd, False)
+            self._loop.add_reader(answer.report_fd, self._read_report, answer.report_fd)
+        except OSError:
+            return False
+        self._reports[answer.report_fd] = (pending.agent_id, bytearray())
+        return True
 
     def _read_report(self, descriptor: int) -> None:
         agent_id, buffer = self._reports[descriptor]
@@ -129,6 +150,8 @@ class Launchpad:
             content = os.read(descriptor, 65536)
         except BlockingIOError:
             return
+        except OSError:  # the records say the same
+            content = b""
         buffer += content
         whole, _, rest = bytes(buffer).rpartition(b"\n")
         buffer[:] = rest

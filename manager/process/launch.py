@@ -181,6 +181,8 @@ class LauncherClient:
                 return False
             except ConnectionResetError:
                 return True
+            except OSError:  # out of memory, say: the rest stays in the socket, and it readable
+                return False
             # A message with descriptors ends a recvmsg, so each of them is one entry, even one cut short by EMFILE.
             if ancillary or flags & socket.MSG_CTRUNC:
                 descriptors = array.array("i")
