@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import stat
+import time
 from binascii import crc32
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ _ENCODE: Callable[[Any, int], Iterable[str]] = (
 )
 # What open says to nothing, a link, a socket, a device.
 NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
+_READS = 4  # a disk that recovers from an error at once shall cost nobody an exit
+_READ_AGAIN_SECONDS = 0.02
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -152,12 +155,27 @@ def name_of(directory: str) -> str:
 
 def read_record(path: str) -> Record:
     """The body of one record, or why there is none. Raises OSError when it cannot be read now."""
+    why = ""
+    for number in range(_READS):
+        time.sleep(_READ_AGAIN_SECONDS * bool(number))
+        try:
+            return _read_record(path)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise  # out of descriptors, no permission: what it says is not lost
+            why = error.strerror or ""
+    return Damaged(path, f"cannot be read: {why}")
+
+
+def _read_record(path: str) -> Record:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return Missing(path)
     except OSError as error:
-        return _unreadable(path, error)
+        if error.errno in NOT_A_FILE:
+            return Damaged(path, f"cannot be read: {error.strerror}")
+        raise
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -167,8 +185,6 @@ def read_record(path: str) -> Record:
         line = b""
         while len(line) <= MAX_RECORD_BYTES and (piece := os.read(descriptor, 1 << 20)):
             line += piece
-    except OSError as error:
-        return _unreadable(path, error)
     finally:
         os.close(descriptor)
     if len(line) > MAX_RECORD_BYTES:
@@ -177,12 +193,6 @@ def read_record(path: str) -> Record:
         return decode(line)
     except ValueError as error:
         return Damaged(path, str(error))
-
-
-def _unreadable(path: str, error: OSError) -> Damaged:
-    if error.errno not in (*NOT_A_FILE, errno.EIO):
-        raise error  # out of descriptors, no permission: what it says is not lost
-    return Damaged(path, f"cannot be read: {error.strerror}")
 
 
 def canonical(body: dict[str, Any]) -> bytes:
