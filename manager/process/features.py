@@ -4,6 +4,7 @@ Everything works without any of it, with less: see each field. ``OUTLIVE_DISABLE
 switches features off, so that the tests run the fallbacks on a kernel that has them all.
 """
 
+import errno
 import os
 from typing import NamedTuple
 
@@ -58,9 +59,18 @@ def detect(disabled: frozenset[str]) -> Features:
 def _has_pidfd() -> bool:
     try:
         os.close(os.pidfd_open(os.getpid()))
-    except (OSError, AttributeError):
+    except AttributeError:
         return False
+    except OSError as error:
+        return _lacks(error)
     return True
+
+
+def _lacks(error: OSError) -> bool:
+    """False: the kernel has no such thing. Raises `error` when it only says that there is no room just now."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise error
+    return False
 
 
 def _has_pidfs() -> bool:
@@ -80,8 +90,8 @@ def _has_pidfd_info() -> bool:
     pidfd = os.pidfd_open(os.getpid())
     try:
         syscalls.pidfd_info(pidfd)
-    except OSError:
-        return False
+    except OSError as error:
+        return _lacks(error)
     else:
         return True
     finally:
