@@ -122,7 +122,7 @@ def _entry_of(user: str) -> pwd.struct_passwd:
 def our_umask() -> int:
     """Our umask, without setting it: another thread may be creating a file just now."""
     try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("Umask:"):
                 return int(line.split()[1], 8)
     except OSError:

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import manager.process.record_shapes  # noqa: F401 - now: later there may be no descriptor to load it by
 from eventstore.state import AgentState, Live
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown, ProcessRecord, ResourceUse
 from manager.output import last_lines
