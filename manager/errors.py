@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from eventstore.errors import OutliveError
@@ -46,3 +47,24 @@ class SpecConflict(OutliveError):
 
 class TimedOut(OutliveError):
     """What was waited for did not happen in time. The wait is over; the agents go on."""
+
+
+class SystemRefused(OutliveError):
+    """The system has no descriptor, memory or thread for us just now, or its disk failed. Try again."""
+
+
+@contextmanager
+def system_refusals(doing: str) -> Iterator[None]:
+    """Raise `SystemRefused` for what the system refuses inside, or in the function so decorated."""
+    try:
+        yield
+    except OSError as error:
+        raise SystemRefused(
+            f"cannot {doing}: {error.strerror or error}; check the limits (ulimit -n) and the disk, then try again"
+        ) from error
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        raise SystemRefused(
+            f"cannot {doing}: no thread can be started; raise the limit (ulimit -u, pids.max), then try again"
+        ) from error

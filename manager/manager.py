@@ -16,7 +16,7 @@ from manager import commands as do
 from manager import launching
 from manager.control import ControlServer
 from manager.coordinator import Coordinator
-from manager.errors import SpecConflict, StartFailed, TimedOut
+from manager.errors import SpecConflict, StartFailed, TimedOut, system_refusals
 from manager.home import Home, find_home
 from manager.origin import Origin, user_name
 from manager.recordable import check_reason
@@ -46,6 +46,7 @@ class Manager:
         self.recovery: RecoveryReport | None = None
 
     @classmethod
+    @system_refusals("open the home")
     def open(
         cls,
         home: str | os.PathLike[str] | None = None,
@@ -60,7 +61,7 @@ class Manager:
         `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who is recorded
         as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home. `announce`:
         record each re-attachment (short-lived commands do not).
-        Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`.
+        Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`.
         """
         place = Home(find_home(None if home is None else os.fspath(home)))
         who = actor or f"python:{user_name()}"
@@ -300,6 +301,7 @@ class Manager:
     def _origin(self, actor: str | None) -> Origin:
         return Origin.of(actor or self._actor)
 
+    @system_refusals("go on")
     def _do(self, work: Any, timeout: float | None = None) -> Any:
         future = self._coordinator.call(work)
         try:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from eventstore.errors import OutliveError
 from manager.status import NOT_ALIVE, Vitals
 
 LEAST_INTERVAL_SECONDS = 0.1  # CPU time counts in ticks of 10 ms; less than this between looks says little
@@ -24,6 +25,15 @@ _STATUS_WORDS = {
     "X": "dead",
     "I": "idle",
 }
+
+
+class CannotLook(OutliveError):
+    """Processes cannot be looked at now, for want of descriptors or memory: nothing is known of them."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"cannot look at the processes: {error.strerror}; raise the limit (ulimit -n), try again"
+        )
 
 
 class Target(NamedTuple):
@@ -51,7 +61,10 @@ class _Reading(NamedTuple):
 
 
 class Sampler:
-    """Looks at processes; keeps earlier looks, so that CPU is what was used since. For one thread."""
+    """Looks at processes; keeps earlier looks, so that CPU is what was used since. For one thread.
+
+    Raises `CannotLook`, as all functions here do: for want of descriptors nothing counts as gone.
+    """
 
     def __init__(self) -> None:
         self._looks: list[_Reading] = []
@@ -179,7 +192,11 @@ def _read() -> _Reading:
 
 def _read_proc() -> dict[int, _Process]:
     found = {}
-    for name in os.listdir("/proc"):
+    try:
+        names = os.listdir("/proc")
+    except OSError as error:
+        raise CannotLook(error) from error
+    for name in names:
         if name.isdigit():
             process = _parse(int(name))
             if process is not None:
@@ -194,8 +211,10 @@ def _parse(pid: int) -> _Process | None:
             content = os.read(descriptor, 4096)
         finally:
             os.close(descriptor)
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
+    except OSError as error:
+        raise CannotLook(error) from error
     fields = content[content.rfind(b")") + 2 :].split()
     return _Process(
         parent=int(fields[1]),
