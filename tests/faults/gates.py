@@ -7,7 +7,7 @@ A role that nobody has armed costs one look at a file. In the directory `place`:
                         it has stopped; it goes on when the file is removed. AGENT: whose shim or process, or nothing
     pid-ROLE            the last process that took on this role
 
-Standard library alone, for a launcher and its shims import it, too. Waiting makes only the calls `access` and
+Standard library alone, for a launcher and its shims import it, too. Waiting makes only the calls `mknod`, `access` and
 `clock_nanosleep`, which are therefore never injected.
 """
 
@@ -91,7 +91,7 @@ def _behind(role: str, act: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wait(role: str, agent: str = "") -> None:
     name = f"waiting-{role}-{os.getpid()}-{threading.get_native_id()}-{agent}"
-    _write(name, "")
+    os.mknod(f"{_place}/{name}")
     deadline = time.monotonic() + GIVEN_UP_SECONDS
     while os.access(f"{_place}/{name}", os.F_OK) and time.monotonic() < deadline:
         time.sleep(0.002)

@@ -192,10 +192,10 @@ def _open_at_gate(stage: Stage, given: Given, role: str) -> None:
     stage.release(f"{role}.end")
     answer = stage.answer(driven, 0)
     if answer is not None and answer["answer"] == "error":
-        driven.process.wait()
+        driven.leave()
         is_error = injection is not None and injection.error is not None
         assert is_error, f"cannot open the home: {answer['error']}"
-    elif answer is not None:
+    else:
         stage.leave(driven, injection)
 
 

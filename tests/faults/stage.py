@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import time
@@ -29,6 +30,11 @@ ANSWER_SECONDS = (
     45.0  # by then an order is answered, whatever was injected; the busiest machine needs a third
 )
 LOOP = 1  # a coordinator's threads in the order in which they are made: main, loop, status files, control
+
+# asyncio's own reading of its wake-ups may say so; it reads them again.
+_UNCAUGHT = re.compile(
+    r"Exception in callback (?!BaseSelectorEventLoop\._read_from_self)|exception was never"
+)
 
 
 class Waiting(NamedTuple):
@@ -119,6 +125,7 @@ class Stage:
         if injection is not None and injection.error is not None:
             self.start_another(driven)
         driven.close()
+        assert not _UNCAUGHT.search(self.log()), f"an error was lost in a callback: {self.log()}"
 
     def log(self) -> str:
         """The end of what coordinators have written to standard error."""
@@ -193,8 +200,10 @@ class Stage:
         elif tracer.was_hit:
             self.hits.append(f"{role} {pid}: {injection}")
             kind = "kill" if injection.error is None else "error"
+            # To the log it is the same whether the disk refuses it or the call that asks for the disk.
+            target = "store" if role == "coordinator" and injection.is_of_disk else role
             self.run.fault(
-                kind, role, pid=pid, agent=agent, at=since, call=str(injection), error=injection.error
+                kind, target, pid=pid, agent=agent, at=since, call=str(injection), error=injection.error
             )
 
     @contextmanager

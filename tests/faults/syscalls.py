@@ -18,6 +18,7 @@ KILLED_AT = (
     *("epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "poll", "ppoll", "select", "pselect6"),
 )
 
+_OF_DISK = {"pwrite64", "pread64", "fsync", "fdatasync", "ftruncate", "flock", "openat", "newfstatat"}
 _DESCRIPTORS = ("EMFILE", "ENFILE", "ENOMEM")
 _DISK = ("ENOSPC", "EIO", "EINTR")
 _NAMES = ("ENOSPC", "EIO", "ENOMEM")
@@ -42,7 +43,6 @@ ERRORS: dict[str, tuple[str, ...]] = {
     "fchmod": ("EIO", "ENOMEM"),
     "chmod": ("EIO", "ENOMEM"),
     "flock": ("EINTR", "ENOLCK"),
-    "fcntl": ("EINTR", "ENOLCK", "EMFILE"),
     "pipe2": ("EMFILE", "ENFILE"),
     "dup2": ("EINTR", "EMFILE"),
     "dup3": ("EINTR", "EMFILE"),
@@ -90,6 +90,11 @@ class Injection:
     def __str__(self) -> str:
         what = "SIGKILL" if self.error is None else self.error
         return f"{what} at {self.call} {self.number}"
+
+    @property
+    def is_of_disk(self) -> bool:
+        """Whether the error is one that a disk gives, or whoever guards a file on it."""
+        return self.error is not None and self.call in _OF_DISK
 
     @property
     def options(self) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 from tests.faults.run import Run
 from tests.faults.scenarios import ALONE, SCENARIOS, SIDE_BY_SIDE
 from tests.faults.stage import Stage
-from tests.faults.syscalls import Injection, kills
+from tests.faults.syscalls import Injection, errors, kills
 from tests.support.tally import Tally
 
 pytestmark = [pytest.mark.strace, pytest.mark.root]
@@ -87,3 +87,23 @@ def test_killed_at_every_system_call(name: str, part: int, tmp_path: Path, tally
     chosen = list(kills(count(name, tmp_path), beyond=2))[part::PARTS]
     met = sweep(name, chosen, tmp_path)
     tally(f"2 kill at every system call of {name.partition(',')[0]}", runs=met)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_error_at_a_system_call(name: str, tmp_path: Path, tally: Tally) -> None:
+    """Whatever the system refuses, nothing hangs, and what was acknowledged holds."""
+    chosen = a_few(name, list(errors(count(name, tmp_path))))
+    met = sweep(name, chosen, tmp_path)
+    assert met > len(chosen) // 2, "the calls are no longer those that were counted"
+    tally(f"14 error at every system call of {name.partition(',')[0]}", runs=met)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_error_at_every_system_call(name: str, part: int, tmp_path: Path, tally: Tally) -> None:
+    """The same for each error that each call can return, at each that the role makes."""
+    chosen = list(errors(count(name, tmp_path)))[part::PARTS]
+    met = sweep(name, chosen, tmp_path)
+    tally(f"14 error at every system call of {name.partition(',')[0]}", runs=met)

@@ -62,6 +62,8 @@ def _kills(case: Case) -> Iterator[Violation]:
         is_excused = any(fault.signal == KILL or fault.signal is None for fault in case.done_to(attempt))
         if ended_at is None or is_excused or case.has_clock_fault:
             continue
+        if any(fault.spoils_log for fault in case.faults):
+            continue  # agents can be stopped all the same, and it is recorded afterwards
         if attempt.of("SIGNAL_SENT"):
             continue
         if ended_at < announced.recorded_at:
