@@ -188,7 +188,7 @@ def test_a_launcher_leaves_nothing_of_its_rehearsal(nursery: Nursery) -> None:
     own = features().cgroup
     assert own is None or not os.path.exists(cgroup.directory_of(own, name))
     # The null device three times, the connection, and the two ends of the wake-up pipe.
-    assert len(os.listdir(f"/proc/{launcher}/fd")) == 6
+    eventually(lambda: len(os.listdir(f"/proc/{launcher}/fd")) == 6, "what the start took is closed, too")
 
 
 def test_what_a_killed_rehearsal_left_is_removed_by_the_next(tmp_path: Path) -> None:
