@@ -22,12 +22,12 @@ _PLACES = {
         after_accept before_reply after_reply after_hanging_up before_refusal after_refusal before_home_parents
         after_home_parents after_home before_agents_directory after_agents_directory before_home_draft
         after_home_draft after_home_draft_written after_home_draft_synced after_home_identity
-        after_home_draft_removed before_home_identity_renewed after_home_identity_renewed
-        before_home_identity before_lock after_lock_file after_lock before_takeover after_takeover
-        after_unlock before_holder after_holder_cleared after_holder before_epoch after_epoch before_recovery
-        after_recovery before_commit after_commit before_agent_directory after_agent_directory before_request
-        after_request before_launcher after_launcher before_launcher_goes after_launcher_goes before_send
-        after_send before_spawn after_spawn after_spawner_reaped before_look before_kill after_kill
+        after_home_draft_removed before_old_draft after_old_draft before_home_identity_renewed
+        after_home_identity_renewed before_home_identity before_lock after_lock_file after_lock before_takeover
+        after_takeover after_unlock before_holder after_holder_cleared after_holder before_epoch after_epoch
+        before_recovery after_recovery before_commit after_commit before_agent_directory after_agent_directory
+        before_request after_request before_launcher after_launcher before_launcher_goes after_launcher_goes
+        before_send after_send before_spawn after_spawn after_spawner_reaped before_look before_kill after_kill
         after_group_kill before_signal after_signal after_continue before_leftover_kill after_leftover_kill
         after_leftover_group_kill before_group_removal after_group_removal before_claim before_claim_parent
         after_claim_parent after_claim before_claim_lock after_claim_lock_file after_claim_lock after_claim_file
@@ -40,8 +40,8 @@ _PLACES = {
         before_queue after_queue after_lock after_unqueue before_unlock after_unlock before_lock_file
         after_lock_file after_lock_file_mode before_begin after_begin before_commit after_commit before_insert
         after_insert after_projections before_head after_head before_head_draft after_old_head_draft
-        after_head_draft after_head_draft_mode after_head_draft_written after_head_draft_synced before_head_named
-        after_head_named before_head_directory after_head_draft_removed after_head_directory
+        after_head_draft after_head_draft_mode after_head_draft_written after_head_draft_synced
+        before_head_named after_head_named before_head_directory after_head_draft_removed after_head_directory
     """,
     "launcher": """
         started before_reap after_reap before_fork after_fork before_answer after_rights after_answer

@@ -23,7 +23,7 @@ from typing import Any
 from eventstore.crashpoints import crash_point
 from eventstore.errors import OutliveError
 from manager.errors import HomeError
-from manager.homeidentity import HomeIdentity, read_or_make
+from manager.homeidentity import HomeIdentity, read_or_make, remove_drafts
 from manager.process.identity import Identity, Match, identify, prove
 from manager.process.procfs import read_stat
 from manager.process.signalling import send_signal
@@ -127,6 +127,7 @@ class Home:
                     takeover, deadline = False, time.monotonic() + TAKEOVER_SECONDS
                 time.sleep(0.01)
             crash_point("coordinator.after_lock")
+            remove_drafts(self.path)
             return HomeLock(descriptor)
         except BaseException:
             os.close(descriptor)

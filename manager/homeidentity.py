@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import uuid
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 from eventstore.crashpoints import crash_point
 from eventstore.headfile import HeadFile
 from manager.errors import HomeError
+
+_DRAFT = re.compile(r"(?:home\.json|head)\.([0-9]+)")  # the number is the maker's
 
 
 class HomeIdentity(NamedTuple):
@@ -67,6 +70,17 @@ def remember_head_is_kept(path: Path, identity: HomeIdentity) -> None:
     crash_point("coordinator.before_home_identity_renewed")
     os.rename(draft, path)
     crash_point("coordinator.after_home_identity_renewed")
+
+
+def remove_drafts(home: Path) -> None:
+    """Remove what makers of this file and of the head's left half made when they were killed. Raises OSError."""
+    for name in os.listdir(home):
+        draft = _DRAFT.fullmatch(name)
+        if draft is not None and not os.path.exists(f"/proc/{draft[1]}"):
+            crash_point("coordinator.before_old_draft")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(home / name)
+            crash_point("coordinator.after_old_draft")
 
 
 def _draft(path: Path, content: dict[str, Any]) -> Path:

@@ -7,6 +7,7 @@ closes. `Crashes` asks it (and through it the launcher, shims and children) to d
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -107,6 +108,11 @@ class Crashes:
         self._run = run
         self._asked: list[tuple[Crash, Path]] = []
         self._noted: set[Path] = set()
+        self._numbers = itertools.count()
+
+    def fresh(self) -> int:
+        """A number that nobody has had in this run: for a life, and in the names of its agents."""
+        return next(self._numbers)
 
     def variables(self, *crashes: Crash, **more: str) -> dict[str, str]:
         """The environment of a process that is to die at each of these points, or whose helpers are."""
@@ -115,17 +121,17 @@ class Crashes:
 
     def stop_at(self, crash: Crash) -> tuple[str, Path]:
         """The value of OUTLIVE_STOP for this point, and the file that says that it was reached."""
-        path = self._run.path / f"stopped-at-{crash.point}"
+        path = self._run.path / f"stopped-{self.fresh()}-at-{crash.point}"
         return f"{crash.point}:{crash.number}.{crash.hit}:{path}", path
 
     def struck(self, crash: Crash) -> bool:
-        """Whether it has happened; its fault is noted."""
-        paths = [path for asked, path in self._asked if asked == crash and path.exists()]
-        for path in paths:
-            if path not in self._noted and (told := path.read_text().split()):
-                self._noted.add(path)
-                self._note(crash, path, int(told[0]), told[1])
-        return bool(paths)
+        """Whether it has happened since it was asked for last; its fault is noted."""
+        path = next(path for asked, path in reversed(self._asked) if asked == crash)
+        told = path.read_text().split() if path.exists() else []
+        if told and path not in self._noted:
+            self._noted.add(path)
+            self._note(crash, path, int(told[0]), told[1])
+        return bool(told)
 
     @property
     def count(self) -> int:
@@ -149,13 +155,20 @@ class Crashes:
 def chain(run: Run, crashes: Crashes, deaths: Sequence[Sequence[Crash]]) -> None:
     """A life for each group of crashes, ended by one of them or by its last order; it finds what those before left."""
     before: int | None = None
-    for life, group in enumerate(deaths):
+    for group in deaths:
+        life = crashes.fresh()
         is_whole = live(run, life, crashes.variables(*group), after=before)
         for crash in group:
             assert crashes.struck(crash), f"{crash} was not reached"
         is_spared = all(crash.target != "coordinator" for crash in group)
         assert is_whole == is_spared, f"the coordinator lived on, or died of {group}"
         before = None if is_whole else life
+
+
+def coordinator_dies(run: Run, crashes: Crashes, crash: Crash) -> None:
+    """A life of a coordinator that ends at `crash`."""
+    assert not live(run, crashes.fresh(), crashes.variables(crash)), f"{crash} was not reached"
+    assert crashes.struck(crash), f"the coordinator died elsewhere than at {crash}"
 
 
 def live(run: Run, life: int, variables: Mapping[str, str], *options: str, after: int | None = None) -> bool:
@@ -184,6 +197,15 @@ def kill_ours(run: Run, *targets: str) -> None:
             target = "shim" if stat.comm == "outlive-shim" else "launcher"
             if target in targets:
                 run.kill(target, pid)
+
+
+def kill_agent_without_its_shim(run: Run, agent: str) -> int:
+    """SIGKILL to all shims of the run, then to the agent, once it has forked its child; its pid."""
+    kill_ours(run, "shim")
+    told = eventually(lambda: [w for w in run.told_by_agents("FORK") if w[0] == agent], "it has a child")
+    [pid] = [int(words[3]) for words in run.told_by_agents("START") if words[0] == told[0][0]]
+    run.kill("agent", pid, agent=agent)
+    return pid
 
 
 def settles_for_good(run: Run) -> None:

@@ -39,6 +39,8 @@ BEGINNINGS = (
         "coordinator.after_home_draft_synced",
         "coordinator.before_home_identity",
         "coordinator.after_home_identity",
+        "coordinator.before_old_draft",
+        "coordinator.after_old_draft",
         "store.before_database_file",
         "store.after_database_file",
         "store.before_creation",
