@@ -11,14 +11,14 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventstore.reader import Reader
 from manager import Manager
 from manager.process import procfs
-from tests.faults.driven import CoordinatorGone, Driven
+from tests.faults.driven import CoordinatorGone
 from tests.faults.run import Run
 from tests.support.processes import eventually
 
@@ -173,18 +173,20 @@ def coordinator_dies(run: Run, crashes: Crashes, crash: Crash) -> None:
 
 def live(run: Run, life: int, variables: Mapping[str, str], *options: str, after: int | None = None) -> bool:
     """One life of a coordinator; False when it died before its end. What it was asked for may fail, and it goes on."""
+    return obey_life(run, orders(run, life, after=after), *options, variables=variables)
+
+
+def obey_life(
+    run: Run, wanted: Iterable[dict[str, Any]], *options: str, variables: Mapping[str, str] | None = None
+) -> bool:
+    """A life with these orders; False when it died before its end."""
     try:
         with run.coordinator(*options, variables=variables) as coordinator:
-            obey(coordinator, orders(run, life, after=after))
+            for order in wanted:
+                coordinator.ask(**order)
             return coordinator.leave() == 0
     except CoordinatorGone:
         return False
-
-
-def obey(coordinator: Driven, wanted: Iterator[dict[str, Any]]) -> None:
-    """Give all the orders. Raises `CoordinatorGone`."""
-    for order in wanted:
-        coordinator.ask(**order)
 
 
 def kill_ours(run: Run, *targets: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eventstore.crashpoints import POINTS
-from tests.faults.crashes import Crash, Crashes, chain, settles_for_good
+from tests.faults.crashes import Crash, Crashes, chain, live, obey_life, orders, settles_for_good
 from tests.faults.run import Run
 from tests.support.tally import Tally
 
@@ -93,6 +93,28 @@ def test_killed_at_one_point_after_the_other(tmp_path: Path, tally: Tally, point
     with Run.create(tmp_path, seed=1) as run:
         crashes = Crashes(run)
         chain(run, crashes, [[Crash(point)] for point in points])
+        settles_for_good(run)
+        run.judge()
+        tally(ROW, runs=crashes.count)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("point", ORDINARY)
+def test_killed_at_a_point_again_and_again(tmp_path: Path, tally: Tally, point: str) -> None:
+    """At its first hits in a life, and at the first one in each order of a life: the same holds."""
+    with Run.create(tmp_path, seed=1) as run:
+        crashes = Crashes(run)
+        for hit in HITS:
+            live(run, crashes.fresh(), crashes.variables(Crash(point, hit)))
+            crashes.struck(Crash(point, hit))
+        for number in range(len(list(orders(run, 0)))):
+            life = crashes.fresh()
+            armed = {"ask": "arm", "crashes": crashes.variables(Crash(point))["OUTLIVE_CRASH"]}
+            wanted = list(orders(run, life))
+            obey_life(run, [*wanted[:number], armed, *wanted[number:]])
+            crashes.struck(Crash(point))
+        assert crashes.count
         settles_for_good(run)
         run.judge()
         tally(ROW, runs=crashes.count)

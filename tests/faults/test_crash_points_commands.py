@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from eventstore.crashpoints import POINTS
-from tests.faults.commands import command, command_dies
+from tests.faults.commands import command, command_dies, commands
 from tests.faults.crashes import Crash, Crashes, settles_for_good
 from tests.faults.run import Run
-from tests.faults.test_crash_points import CHAINS, ROW
+from tests.faults.test_crash_points import CHAINS, HITS, ORDINARY, ROW
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 
@@ -27,6 +27,28 @@ def test_commands_killed_at_one_point_after_the_other(
         crashes = Crashes(run)
         for point in points:
             command_dies(run, crashes, Crash(point))
+        settles_for_good(run)
+        run.judge()
+        tally(ROW, runs=crashes.count)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("point", ORDINARY)
+def test_every_command_killed_at_a_point(tmp_path: Path, tally: Tally, point: str) -> None:
+    """Each command of a life in its turn, asked for again after each crash: the same holds."""
+    with Run.create(tmp_path, seed=1) as run:
+        crashes = Crashes(run)
+        for number in range(len(commands(run, 0))):
+            *before, last = commands(run, crashes.fresh())[: number + 1]
+            for arguments in before:
+                command(run, *arguments)
+            for hit in HITS:
+                crash = Crash(point, hit)
+                command(run, *last, **crashes.variables(crash))
+                if not crashes.struck(crash):
+                    break
+        assert crashes.count
         settles_for_good(run)
         run.judge()
         tally(ROW, runs=crashes.count)
