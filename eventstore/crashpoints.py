@@ -31,7 +31,7 @@ _PLACES = {
         after_group_kill before_signal after_signal after_continue before_leftover_kill after_leftover_kill
         after_leftover_group_kill before_group_removal after_group_removal before_claim before_claim_parent
         after_claim_parent after_claim before_claim_lock after_claim_lock_file after_claim_lock after_claim_file
-        before_status_file after_status_file after_status_written after_status_cut
+        after_claim_tidied before_status_file after_status_file after_status_written after_status_cut
     """,
     "store": """
         before_rollback_of_creation after_rollback_of_creation before_close after_close before_pragma

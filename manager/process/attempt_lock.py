@@ -4,6 +4,7 @@ While a shim lives it holds `lock` and its agent's main process is not reaped, e
 ``main.json`` exists. So a held lock and no ``main.json`` prove that the main process's PID was not reused.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -56,6 +57,10 @@ def _claim_existing(path: str) -> bool:
             return False
         os.close(os.open(f"{path}/{CLAIMED}", flags, 0o600))
         crash_point("coordinator.after_claim_file")
+        for name in ("spec.json", "identity.json"):  # of a shim that was killed while it wrote
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}/{name}.tmp")
+        crash_point("coordinator.after_claim_tidied")
     except BlockingIOError:
         return False
     finally:

@@ -79,7 +79,7 @@ OPENINGS: dict[Opening, str] = {
     """,
     after_the_deaths_of_coordinator_and_shim: """
         coordinator.before_claim_lock coordinator.after_claim_lock_file coordinator.after_claim_lock
-        coordinator.after_claim_file
+        coordinator.after_claim_file coordinator.after_claim_tidied
     """,
     after_an_end_that_nobody_saw: """
         coordinator.before_leftover_kill coordinator.after_leftover_kill coordinator.after_leftover_group_kill

@@ -67,6 +67,7 @@ SPECIAL = {
     *("coordinator.before_claim", "coordinator.after_claim"),
     *("coordinator.before_claim_parent", "coordinator.after_claim_parent", "coordinator.before_claim_lock"),
     *("coordinator.after_claim_lock_file", "coordinator.after_claim_lock", "coordinator.after_claim_file"),
+    "coordinator.after_claim_tidied",
     *("coordinator.before_home_identity_renewed", "coordinator.after_home_identity_renewed"),
     *("store.before_rollback", "store.after_rollback", "store.after_lock_file_mode"),
     *("store.before_rollback_of_creation", "store.after_rollback_of_creation"),

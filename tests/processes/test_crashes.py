@@ -18,6 +18,7 @@ _NEVER_RUNS = (
     "shim.before_mkdir",
     "shim.after_mkdir",
     "shim.after_lock",
+    "shim.after_record_written",
     "shim.after_spec",
     "shim.after_identity",
     "shim.before_gate",
@@ -52,6 +53,7 @@ def test_a_shim_killed_before_the_gate_runs_nothing(tmp_path: Path, point: str) 
             assert not claim(str(attempt.path))
         else:
             assert claim(str(attempt.path)), "what never began can be claimed"
+            assert list(attempt.path.glob("*.tmp")) == [], "half a record was left"
         again = nursery.launch(["true"])
         assert again.ended()["code"] == 0, "only the first shim was to crash"
     assert not (tmp_path / "ran").exists()
