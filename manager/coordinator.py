@@ -26,6 +26,7 @@ from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
+from manager.eventloop import event_loop
 from manager.evidence import require_evidence
 from manager.home import Home, HomeLock
 from manager.homeidentity import HomeIdentity
@@ -60,7 +61,7 @@ class Coordinator:
         self.ledger = Ledger(store, epoch=self._log.begin(), clock=now_microseconds)
         self._believe(living)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
-        self._loop = asyncio.new_event_loop()
+        self._loop = event_loop()
         self._prepared: Future[Supervisor] = Future()
         self._pid = os.getpid()
         self._calls = threading.Lock()
@@ -68,8 +69,12 @@ class Coordinator:
         self.identity = identity
         self.store = store
         self.nofile = launching.raise_own_descriptor_limit()
-        self._thread.start()
-        self.supervisor = self._prepared.result()
+        try:
+            self._thread.start()
+            self.supervisor = self._prepared.result()
+        except BaseException:
+            self._loop.close()
+            raise
 
     @classmethod
     def open(cls, home: Home, url: str, *, actor: str, takeover: bool = False) -> Coordinator:

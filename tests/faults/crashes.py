@@ -238,9 +238,17 @@ def _moves(run: Run) -> list[tuple[str, str]]:
         ]
 
 
-def wait_for(path: Path) -> None:
-    """Until the file is there."""
-    eventually(path.exists, f"{path.name} is there")
+def wait_for(witness: Path) -> list[str]:
+    """Until a process has left its witness whole and has stopped: its pid, and the path of a shim's attempt."""
+    eventually(lambda: witness.exists() and witness.read_text().endswith("\n"), f"{witness.name} is there")
+    told = witness.read_text().split()
+    eventually(lambda: _is_stopped(int(told[0])), f"{told[0]} has stopped")
+    return told
+
+
+def _is_stopped(pid: int) -> bool:
+    stat = procfs.read_stat(pid)
+    return stat is not None and stat.state == "T"
 
 
 def go_on(pid: int) -> None:

@@ -22,8 +22,11 @@ SOMEBODY = 65534
 def bomb(_: Ledger) -> None:
     """Forks as fast as it can, each process in a session of its own, up to a size, and again when some are killed."""
     for _number in range(7):
-        if os.fork() == 0:
-            os.setsid()
+        try:
+            if os.fork() == 0:
+                os.setsid()
+        except BlockingIOError:
+            pass
     while True:
         try:
             if os.fork() == 0:

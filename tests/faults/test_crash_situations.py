@@ -23,6 +23,7 @@ from tests.faults.crashes import (
     go_on,
     kill_agent_without_its_shim,
     settles_for_good,
+    wait_for,
 )
 from tests.faults.driven import CoordinatorGone, Driven
 from tests.faults.preloaded import preloaded
@@ -97,7 +98,7 @@ def hanging_up(run: Run, crashes: Crashes, crash: Crash) -> None:
             env=run.variables({"OUTLIVE_STOP": stop}),
         )
         with waiting.stdin, waiting.stdout:
-            eventually(stopped.exists, "the command has been heard")
+            wait_for(stopped)
             assert coordinator.leave() == -signal.SIGKILL
             go_on(waiting.pid)
             assert crashes.struck(crash), f"{crash.point} was not reached"

@@ -26,8 +26,7 @@ def held_up(
     variables = crashes.variables(crash, OUTLIVE_STOP=stop)
     with contextlib.suppress(CoordinatorGone), run.coordinator(variables=variables) as coordinator:
         number = coordinator.send("spawn", items=[{"name": f"keeper-{crashes.fresh()}", "spec": spec}])
-        wait_for(stopped)
-        pid, directory = stopped.read_text().split()
+        pid, directory = wait_for(stopped)
         run.fault("stop", "shim", agent=directory.split("/")[-2], attempt=1)
         yield coordinator, Path(directory)
         go_on(int(pid))
