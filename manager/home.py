@@ -23,6 +23,7 @@ from typing import Any
 from eventstore.crashpoints import crash_point
 from eventstore.errors import OutliveError
 from manager.errors import HomeError
+from manager.homefiles import make_directory, require_our_files, require_safe_way
 from manager.homeidentity import HomeIdentity, read_or_make, remove_drafts
 from manager.process.identity import Identity, Match, identify, prove
 from manager.process.procfs import read_stat
@@ -65,7 +66,8 @@ class Home:
         """Make the directory where it is missing, check it, and return who it is. Raises `HomeError`."""
         try:
             crash_point("coordinator.before_home_parents")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for missing in reversed([parent for parent in self.path.parents if not parent.exists()]):
+                make_directory(missing)
             crash_point("coordinator.after_home_parents")
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.path, 0o700)
@@ -75,7 +77,10 @@ class Home:
             crash_point("coordinator.before_agents_directory")
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.agents, 0o700)
+                crash_point("coordinator.after_agents_directory")
+                os.chmod(self.agents, 0o700)
             crash_point("coordinator.after_agents_directory")
+            require_our_files(self.path)
             return read_or_make(self.identity)
         except OSError as error:
             raise HomeError(
@@ -83,7 +88,7 @@ class Home:
             ) from error
 
     def check(self) -> None:
-        """Raise `HomeError` unless it is a directory of ours that nobody else can look into."""
+        """Raise `HomeError` unless it is a directory of ours that nobody else can look into or put another in place of."""
         try:
             found = os.stat(self.path)
         except OSError as error:
@@ -99,6 +104,7 @@ class Home:
                 f"cannot use {self.path} as home: it belongs to uid {found.st_uid}, and we run as {os.geteuid()}; "
                 "run as its owner, or choose another with --home"
             )
+        require_safe_way(self.path)
         if found.st_mode & 0o077:
             raise HomeError(
                 f"cannot use {self.path} as home: its mode {stat.S_IMODE(found.st_mode):04o} lets others in; "
@@ -118,6 +124,9 @@ class Home:
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         crash_point("coordinator.after_lock_file")
         try:
+            if os.fstat(descriptor).st_mode & 0o777 != 0o600:
+                os.fchmod(descriptor, 0o600)  # whatever the umask
+                crash_point("coordinator.after_lock_file")
             deadline = time.monotonic() + BUSY_WAIT_SECONDS
             while not _try_flock(descriptor):
                 if time.monotonic() >= deadline:

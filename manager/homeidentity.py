@@ -86,9 +86,16 @@ def remove_drafts(home: Path) -> None:
 def _draft(path: Path, content: dict[str, Any]) -> Path:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     crash_point("coordinator.before_home_draft")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # of a dead process with our number, or a link that somebody put there
+        os.unlink(draft)
+    crash_point("coordinator.before_home_draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     crash_point("coordinator.after_home_draft")
     with open(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o600)  # whatever the umask
+        crash_point("coordinator.after_home_draft")
         json.dump(content, file)
         file.flush()
         crash_point("coordinator.after_home_draft_written")

@@ -51,7 +51,10 @@ class Launchpad:
         self._number += 1
         try:
             crash_point("coordinator.before_agent_directory")
-            os.makedirs(os.path.dirname(request["attempt_dir"]), mode=0o700, exist_ok=True)
+            agent = os.path.dirname(request["attempt_dir"])
+            os.makedirs(agent, mode=0o700, exist_ok=True)
+            crash_point("coordinator.after_agent_directory")
+            os.chmod(agent, 0o700)  # whatever the umask
             crash_point("coordinator.after_agent_directory")
             self._pending[self._number] = _Pending(agent_id, attachment)
             client = self._started()

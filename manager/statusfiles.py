@@ -114,6 +114,9 @@ def _write(path: Path, text: str) -> None:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             return  # somebody's pipe, or a second name of another file: not ours to write to
+        if found.st_mode & 0o777 != 0o600:
+            os.fchmod(descriptor, 0o600)  # whatever the umask
+            crash_point("coordinator.after_status_file")
         os.pwrite(descriptor, content, 0)
         crash_point("coordinator.after_status_written")
         os.ftruncate(descriptor, len(content))

@@ -33,7 +33,11 @@ def claim(path: str) -> bool:
         crash_point("coordinator.before_claim_parent")
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         crash_point("coordinator.after_claim_parent")
+        os.chmod(os.path.dirname(path), 0o700)  # whatever the umask
+        crash_point("coordinator.after_claim_parent")
         return claim(path)
+    crash_point("coordinator.after_claim")
+    os.chmod(path, 0o700)
     crash_point("coordinator.after_claim")
     return True
 
@@ -45,6 +49,8 @@ def _claim_existing(path: str) -> bool:
     crash_point("coordinator.before_claim_lock")
     try:
         lock = os.open(f"{path}/lock", flags, 0o600)
+        crash_point("coordinator.after_claim_lock_file")
+        os.fchmod(lock, 0o600)
         crash_point("coordinator.after_claim_lock_file")
     except OSError as error:
         if error.errno in (*NOT_A_FILE, errno.EISDIR):
