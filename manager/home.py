@@ -88,7 +88,7 @@ class Home:
             ) from error
 
     def check(self) -> None:
-        """Raise `HomeError` unless it is a directory of ours that nobody else can look into or put another in place of."""
+        """Raise `HomeError` unless it is a directory of ours that nobody else can look into or replace."""
         try:
             found = os.stat(self.path)
         except OSError as error:

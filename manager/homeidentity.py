@@ -94,6 +94,7 @@ def _draft(path: Path, content: dict[str, Any]) -> Path:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     crash_point("coordinator.after_home_draft")
     with open(descriptor, "w", encoding="utf-8") as file:
+        crash_point("coordinator.after_home_draft")
         os.fchmod(descriptor, 0o600)  # whatever the umask
         crash_point("coordinator.after_home_draft")
         json.dump(content, file)

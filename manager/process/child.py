@@ -16,7 +16,7 @@ from _signal import signal as set_disposition
 from typing import Any, NamedTuple, NoReturn
 
 from eventstore.crashpoints import crash_point
-from manager.process import cgroup, procfs
+from manager.process import cgroup, procfs, syscalls
 from manager.process.features import Features
 from manager.process.frames import read_content
 from manager.process.identity import TOKEN_VARIABLE
@@ -120,15 +120,30 @@ def _limit(request: dict[str, Any], defaults: Defaults) -> None:
 
 
 def _change_user(user: dict[str, Any] | None) -> None:
-    """Groups, then gid, then uid: the other way round the rights to do the rest are gone. Verified, not presumed."""
+    """Groups, then gid, then uid: the other way round the rights to do the rest are gone. Verified, not presumed.
+
+    A change of the uid alone leaves inheritable capabilities, and with some "securebits" all of them.
+    """
     if user is None:
         return
     uid, gid, groups = user["uid"], user["gid"], sorted(user["groups"])
     os.setgroups(groups)
+    if uid != 0:
+        syscalls.bound_capabilities()
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3 or sorted(os.getgroups()) != groups:
         raise OSError(errno.EPERM, "the kernel kept another user")
+    if uid != 0:
+        syscalls.drop_capabilities()
+        _require_no_capabilities()
+
+
+def _require_no_capabilities() -> None:
+    status = procfs.read_bytes("/proc/self/status") or b""
+    held = [line for line in status.splitlines() if line.startswith(b"Cap") and int(line.split()[1], 16)]
+    if held:
+        raise OSError(errno.EPERM, f"the kernel kept capabilities: {held[0].decode()}")
 
 
 def _environment(request: dict[str, Any]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 ctypes is loaded when the first of them is needed: the launcher does that once, before it forks.
 """
 
+import errno
 import fcntl
 import os
 import struct
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import ctypes
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 23, 24, 47, 4
+_CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
 _WAITID_NUMBERS = {"x86_64": 247, "aarch64": 95, "riscv64": 95}  # arch/*/entry/syscalls, asm-generic/unistd.h
 _RT_SIGACTION_NUMBERS = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
 
@@ -47,6 +50,23 @@ def become_subreaper(wanted: bool = True) -> None:
     """Make this process the parent of every orphan below it, or no longer. Raises OSError when the kernel refuses."""
     if libc().prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) != 0:
         raise OSError("cannot become a subreaper: prctl refused; Linux 3.4 or later is needed")
+
+
+def bound_capabilities() -> None:
+    """Let this process and all that it starts never gain a capability, not by a program's either. Raises OSError."""
+    number = 0
+    while libc().prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        if libc().prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            raise OSError(errno.EPERM, "the kernel kept the bounding set of capabilities")
+        number += 1
+
+
+def drop_capabilities() -> None:
+    """Give up every capability that this process holds or could pass on. Raises OSError."""
+    libc().prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)  # before Linux 4.3 there are none
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    if libc().capset(header, bytes(24)) != 0:
+        raise OSError(errno.EPERM, "the kernel kept capabilities")
 
 
 def reset_internal_signals() -> None:

@@ -85,7 +85,7 @@ def test_a_home_of_somebody_else_is_refused(home: Path, tally: Tally) -> None:
     """Even root does not write to it, and is told whose it is."""
     home.mkdir(mode=0o700)
     os.chown(home, 65534, 65534)
-    with pytest.raises(HomeError, match="belongs to uid 65534.*run as its owner"):
+    with pytest.raises(HomeError, match=r"belongs to uid 65534.*run as its owner"):
         Manager.open(home)
     assert list(home.iterdir()) == []
     tally(MODES)
