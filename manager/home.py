@@ -254,7 +254,8 @@ def _try_flock(descriptor: int) -> bool:
 def _describe_ourselves() -> dict[str, Any]:
     identity = identify(os.getpid())
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    argv = " ".join(sys.argv)[:200]
+    # The program and its subcommand: what follows may be `--env PASSWORD=…`, and is shown to whoever asks who holds it.
+    argv = " ".join(word for number, word in enumerate(sys.argv[:2]) if number == 0 or word.isalpha())[:200]
     return {**({} if identity is None else identity._asdict()), "argv": argv, "since": since}
 
 
