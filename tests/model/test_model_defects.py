@@ -44,8 +44,8 @@ def _gone_is_alive(patch: pytest.MonkeyPatch) -> None:
 
 def _zero_is_guessed(patch: pytest.MonkeyPatch) -> None:
     def unknown(*given: Any) -> Any:
-        found = true_unknown(*given)
-        command = replace(found.commands[0], exit=ExitedWithCode(code=0))  # type: ignore[type-var]
+        found: Any = true_unknown(*given)
+        command: Any = replace(found.commands[0], exit=ExitedWithCode(code=0))
         return replace(found, commands=(command,))
 
     patch.setattr(recovery, "_unknown", unknown)
@@ -117,7 +117,7 @@ def _stop_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     def forgetful(state: Any, event: Any, at: int) -> Any:
         after_it = evolve(state, event, at)
         is_reaped = isinstance(event, ev.ZombieReaped)
-        return replace(after_it, phase=replace(after_it.phase, stop=None)) if is_reaped else after_it  # type: ignore[call-arg, arg-type]
+        return replace(after_it, phase=replace(after_it.phase, stop=None)) if is_reaped else after_it  # type: ignore[arg-type]
 
     for module in (ledger, decide, store):
         patch.setattr(module, "evolve", forgetful)
@@ -142,17 +142,23 @@ def _refused_events_are_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ledger.Ledger, "commit", commit)
 
 
-RARE = [_start_at_work_is_given_up, _budget_is_forgotten, _count_is_forgotten, _due_time_is_ignored]
-DEFECTS: list[Any] = [
+RARE = [
     _uncertain_is_gone,
     _gone_is_alive,
+    _start_at_work_is_given_up,
+    _budget_is_forgotten,
+    _count_is_forgotten,
+    _due_time_is_ignored,
+    _refused_events_are_dropped,
+]
+LONG = (pytest.mark.faults, pytest.mark.timeout(1800))
+DEFECTS: list[Any] = [
     _zero_is_guessed,
     _stop_ends_with_its_last_signal,
     _back_off_is_forgotten,
     _stop_is_forgotten,
     _every_end_is_a_success,
-    _refused_events_are_dropped,
-    *(pytest.param(plant, marks=pytest.mark.faults) for plant in RARE),
+    *(pytest.param(plant, marks=LONG) for plant in RARE),
 ]
 
 
