@@ -7,7 +7,8 @@ otherwise than it is. Both are shown as escapes. JSON output needs none of this:
 from __future__ import annotations
 
 # C0, DEL, C1 and the soft hyphen; Arabic letter mark, zero-width and bidi marks, line and paragraph separators,
-# bidi embeddings and isolates, byte order mark (Unicode 15, general categories Cc and Cf, Zl, Zp).
+# bidi embeddings and isolates, byte order mark, vowel separator, invisible tags
+# (Unicode 15, general categories Cc and Cf, Zl, Zp).
 _RANGES = (
     (0x00, 0x1F),
     (0x7F, 0x9F),
@@ -18,11 +19,15 @@ _RANGES = (
     (0x2060, 0x206F),
     (0xFEFF, 0xFEFF),
     (0xFFF9, 0xFFFB),
+    (0x180E, 0x180E),
+    (0xE0000, 0xE007F),
 )
 
 
 def _escape(code: int) -> str:
     named = {9: "\\t", 10: "\\n", 13: "\\r"}
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return named.get(code) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
