@@ -110,7 +110,7 @@ class SignalSent:
 
 @record
 class StopTimedOut:
-    """SIGKILL was sent and the process is still there after the last wait (uninterruptible sleep, for one)."""
+    """The last wait has passed and no end is known: what is there (in uninterruptible sleep?), or why, in `detail`."""
 
     TYPE: ClassVar = "STOP_TIMED_OUT"
     SCHEMA_VERSION: ClassVar = 1

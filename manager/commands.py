@@ -59,9 +59,13 @@ class RequestStop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdvanceStop:
-    """The deadline of the present stage has passed. `detail` says what is still there."""
+    """The deadline of the present stage has passed. `detail` says what is still there.
+
+    `is_tree_gone`: no process is left to signal; what is waited for is the record of the exit.
+    """
 
     detail: str = ""
+    is_tree_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from manager.homeidentity import HomeIdentity
 from manager.homelog import HomeLog
 from manager.ledger import Ledger
 from manager.origin import Origin
+from manager.patience import AwaitedExits, unless_in_vain
 from manager.process import procfs
 from manager.replay import Replayed, replay
 from manager.status import RecoveryReport
@@ -146,7 +147,7 @@ class Coordinator:
                 await self.supervisor.turn.commit_soon()
         await self.supervisor.turn.commit_soon()
         if wait:
-            await self._all_until(ids, is_verified)
+            await self._all_verified(ids, is_verified)
         return ids
 
     async def stop(self, ids: Sequence[str], command: do.RequestStop, origin: Origin, *, wait: bool) -> None:
@@ -165,7 +166,7 @@ class Coordinator:
             raise InvalidRequest(
                 "cannot signal an agent that has ended: there is no process; start it again first"
             )
-        await self._all_until([agent_id], is_known)
+        await self._settle_starts([agent_id], STOP_SETTLES_SECONDS)
         self.supervisor.send_signal(agent_id, command, origin)
         await self.supervisor.turn.commit_soon()
 
@@ -176,7 +177,7 @@ class Coordinator:
 
     async def restart(self, agent_id: str, reason: str | None, origin: Origin, *, wait: bool) -> None:
         """Stop it if it runs, then start its next attempt with what the last one was started with."""
-        await self._all_until([agent_id], is_known)
+        await self._settle_starts([agent_id], STOP_SETTLES_SECONDS)
         if agent_id not in self.ledger.states:
             self._load([agent_id])
         state = self.ledger.states[agent_id]
@@ -193,7 +194,7 @@ class Coordinator:
         else:
             self.supervisor.request_stop(agent_id, do.RequestStop(cause="restart", reason=reason), origin)
         if wait:
-            await self._all_until(
+            await self._all_verified(
                 [agent_id], lambda s: is_stuck(s) or (s.attempt > before and is_verified(s))
             )
         else:
@@ -262,6 +263,11 @@ class Coordinator:
             if agent_id in self.ledger.states
         ]
         await asyncio.gather(*waits)
+
+    async def _all_verified(self, ids: Sequence[str], condition: Callable[[AgentState], bool]) -> None:
+        """So, or all that are not have ended and how cannot be recorded: nobody waits for room on a disk."""
+        awaited = AwaitedExits(self.ledger.states, self.supervisor.has_main_ended, ids, condition)
+        await unless_in_vain(self._all_until(ids, condition), awaited.are_all_that_lacks)
 
     async def _settle_starts(self, ids: Iterable[str], seconds: float) -> None:
         starting = [agent_id for agent_id in ids if self._is_starting(agent_id)]

@@ -158,6 +158,11 @@ def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[
     stop = state.phase.stop
     if stop.deadline_at is not None and now < stop.deadline_at:
         return []
+    if command.is_tree_gone and stop.deadline_at is not None:
+        # A signal more would be a lie. Its shim has as long to write the exit as all stages together.
+        if now < later(stop.deadline_at, sum(stop.grace_seconds[stop.stage :])):
+            return []
+        return [ev.StopTimedOut(attempt=state.attempt, detail=command.detail)] if stop.stage < 4 else []
     if stop.stage == 0:
         return [ev.SigtermSent(attempt=state.attempt, stage=1, deadline_at=later(now, stop.grace_seconds[0]))]
     if stop.stage == 1:

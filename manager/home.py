@@ -83,9 +83,9 @@ class Home:
             require_our_files(self.path)
             return read_or_make(self.identity)
         except OSError as error:
-            raise HomeError(
-                f"cannot use {self.path} as home: {error.strerror}; choose another with --home or OUTLIVE_HOME"
-            ) from error
+            with contextlib.suppress(OSError):
+                remove_drafts(self.path, has_failed=True)
+            raise self._unusable(error) from error
 
     def check(self) -> None:
         """Raise `HomeError` unless it is a directory of ours that nobody else can look into or replace."""
@@ -116,12 +116,17 @@ class Home:
             )
 
     def acquire(self, *, takeover: bool = False) -> HomeLock:
-        """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder.
+        """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder, and `HomeError`.
 
         `takeover` proves the identity of the holder, ends it with SIGKILL, and waits for the lock.
         """
         crash_point("coordinator.before_lock")
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            raise self._unusable(error) from error
         crash_point("coordinator.after_lock_file")
         try:
             if os.fstat(descriptor).st_mode & 0o777 != 0o600:
@@ -149,6 +154,14 @@ class Home:
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
+
+    def _unusable(self, error: OSError) -> HomeError:
+        advice = {
+            errno.ENOSPC: "make room on its disk (`df`, `df -i`), then try again",
+            errno.EDQUOT: "make room in the quota, then try again",
+            errno.EROFS: "make its file system writable, then try again",
+        }.get(error.errno or 0, "choose another with --home or OUTLIVE_HOME")
+        return HomeError(f"cannot use {self.path} as home: {error.strerror}; {advice}")
 
     def _busy(self) -> HomeBusy:
         holder = self.holder()

@@ -72,11 +72,17 @@ def remember_head_is_kept(path: Path, identity: HomeIdentity) -> None:
     crash_point("coordinator.after_home_identity_renewed")
 
 
-def remove_drafts(home: Path) -> None:
-    """Remove what makers of this file and of the head's left half made when they were killed. Raises OSError."""
+def remove_drafts(home: Path, *, has_failed: bool = False) -> None:
+    """Remove what makers of this file and of the head's left half made when they were killed. Raises OSError.
+
+    `has_failed`: what we made ourselves, too, for it will not be finished.
+    """
     for name in os.listdir(home):
         draft = _DRAFT.fullmatch(name)
-        if draft is not None and not os.path.exists(f"/proc/{draft[1]}"):
+        if draft is None:
+            continue
+        is_ours = has_failed and int(draft[1]) == os.getpid()
+        if is_ours or not os.path.exists(f"/proc/{draft[1]}"):
             crash_point("coordinator.before_old_draft")
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(home / name)

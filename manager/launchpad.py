@@ -49,6 +49,7 @@ class Launchpad:
     def launch(self, agent_id: str, request: dict[str, Any], attachment: Attachment) -> None:
         """Ask for one attempt; whatever comes of it is told by the callbacks."""
         self._number += 1
+        phase = "mkdir"
         try:
             crash_point("coordinator.before_agent_directory")
             agent = os.path.dirname(request["attempt_dir"])
@@ -56,6 +57,7 @@ class Launchpad:
             crash_point("coordinator.after_agent_directory")
             os.chmod(agent, 0o700)  # whatever the umask
             crash_point("coordinator.after_agent_directory")
+            phase = "launch"
             self._pending[self._number] = _Pending(agent_id, attachment)
             client = self._started()
             crash_point("coordinator.before_request")
@@ -68,7 +70,7 @@ class Launchpad:
         except (OSError, ValueError) as error:
             self._pending.pop(self._number, None)
             number, message = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
-            self._on_failed(agent_id, "launch", number, message)
+            self._on_failed(agent_id, phase, number, message)
 
     async def settle(self, seconds: float) -> None:
         """Return once the launcher has taken every request, or in `seconds`: it drops those of one who has left."""

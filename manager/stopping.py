@@ -7,6 +7,7 @@ import signal
 from eventstore.crashpoints import crash_point
 from eventstore.state import Stop
 from manager.attachment import Attachment
+from manager.commands import AdvanceStop
 from manager.process import cgroup, tree
 from manager.process.signalling import send_signal
 
@@ -43,10 +44,15 @@ def signal_main(attachment: Attachment, signum: int) -> None:
         crash_point("coordinator.after_signal")
 
 
-def describe_survivors(attachment: Attachment) -> str:
-    """Which processes a stop has not ended, for the record that says so."""
+def deadline_passed(attachment: Attachment) -> AdvanceStop:
+    """The command that says so, with which processes the stop has not ended so far."""
     pids = leftovers(attachment)
-    return f"still there: {', '.join(map(str, pids[:20]))}" if pids else "its end was not confirmed"
+    if pids:
+        return AdvanceStop(detail=f"still there: {', '.join(map(str, pids[:20]))}")
+    if attachment.has_main_ended() and attachment.shim() is not None:
+        detail = "its processes have ended, but its exit could not be written yet: is the disk full?"
+        return AdvanceStop(detail=detail, is_tree_gone=True)
+    return AdvanceStop(detail="its end was not confirmed")
 
 
 def leftovers(attachment: Attachment) -> list[int]:

@@ -32,7 +32,7 @@ from manager.process.kernel_log import KernelLog
 from manager.process.signalling import exit_info
 from manager.recovery import Conclusion, ExitRecord, Observed, conclude
 from manager.statusfiles import StatusFiles
-from manager.stopping import describe_survivors, kill_leftovers, leftovers, pursue, signal_main
+from manager.stopping import deadline_passed, kill_leftovers, leftovers, pursue, signal_main
 from manager.turn import Turn
 
 STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
@@ -119,8 +119,10 @@ class Supervisor:
             seconds = state.spec.start_window_seconds
             attachment.later("window", seconds, lambda: self._pass_start_window(agent_id, attachment))
         elif (
-            record["record"] == "refused" and record["errno"] != errno.EEXIST
-        ):  # its directory is not ours then
+            record["record"] in ("exec", "refused")
+            and record["phase"] is not None
+            and record["errno"] != errno.EEXIST  # its directory is not ours then
+        ):
             self._on_launch_failed(agent_id, record["phase"], record["errno"], record["message"])
         elif record["record"] == "end":
             self._look_again(agent_id)
@@ -143,6 +145,10 @@ class Supervisor:
         if state is not None and isinstance(state.phase, Waiting):
             again = self._attach(agent_id)
             again.later("backoff", DROPPED_RESTART_SECONDS, lambda: self.start_again(agent_id))
+
+    def has_main_ended(self, agent_id: str) -> bool:
+        """Whether an agent's main process is known to be over, recorded or not."""
+        return (held := self._attached.get(agent_id)) is not None and held.has_main_ended()
 
     def _pass_start_window(self, agent_id: str, attachment: Attachment) -> None:
         state = self.ledger.states.get(agent_id)
@@ -296,9 +302,15 @@ class Supervisor:
         return state.phase.stop if state is not None and isinstance(state.phase, Live) else None
 
     def _advance_stop(self, agent_id: str, attachment: Attachment, deadline: int) -> None:
-        command = do.AdvanceStop(detail=describe_survivors(attachment))
-        if self._stop_of(agent_id) is not None and self.turn.apply(agent_id, command, not_before=deadline):
+        if (stop := self._stop_of(agent_id)) is None:
+            return
+        command = deadline_passed(attachment)
+        if self.turn.apply(agent_id, command, not_before=deadline):
             self.turn.then(lambda: self.pursue_stop(agent_id))
+        elif command.is_tree_gone:  # whoever waits for the stop is told in the end that this is not recorded
+            left = sum(stop.grace_seconds[stop.stage :])
+            last = deadline + round(left * 1e6)
+            attachment.later("stage", left, lambda: self._advance_stop(agent_id, attachment, last))
 
     def send_signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
         """Record it, then send it to the main process. Raises `InvalidRequest` when none is known to run."""

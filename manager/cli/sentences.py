@@ -96,7 +96,7 @@ def _signal_sent(data: Data) -> str:
 
 def _stop_timed_out(data: Data) -> str:
     detail = f": {data['detail']}" if data["detail"] else ""
-    return f"still there after SIGKILL and the last wait{detail}"
+    return f"the last wait of its stop has passed{detail}"
 
 
 def _reaped(data: Data) -> str:

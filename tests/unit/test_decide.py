@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.errors import InvalidRequest
-from eventstore.events import AgentEvent, RestartScheduled, StopRequested
+from eventstore.events import AgentEvent, RestartScheduled, StopRequested, StopTimedOut
 from eventstore.lifecycle import evolve
-from eventstore.state import AgentState, State
+from eventstore.state import AgentState, Live, State
 from eventstore.values import ExitedBySignal, ExitedWithCode, RestartRule
 from manager import commands as do
 from manager.decide import decide
@@ -143,6 +143,18 @@ def test_a_stage_is_not_left_before_its_deadline() -> None:
     """Whoever asks too early gets nothing: not a moment of the promised grace is lost."""
     assert decide(STATES["stopping 1"], do.AdvanceStop(), T0 + 10 * SECOND - 1) == []
     assert decide(STATES["stopping 1"], do.AdvanceStop(), T0 + 10 * SECOND) != []
+
+
+def test_a_stop_that_only_waits_for_the_record_of_the_exit_claims_no_more_signals() -> None:
+    """No process is left to signal; after all the waits of a stop together it is said that its end is not recorded."""
+    state = STATES["stopping 1"]
+    assert state is not None
+    assert isinstance(state.phase, Live)
+    assert state.phase.stop is not None
+    gone = do.AdvanceStop(detail="full", is_tree_gone=True)
+    last = (state.phase.stop.deadline_at or 0) + round(sum(state.phase.stop.grace_seconds[1:]) * SECOND)
+    assert decide(state, gone, last - 1) == []
+    assert decide(state, gone, last) == [StopTimedOut(attempt=state.attempt, detail="full")]
 
 
 def test_a_kill_overtakes_a_slow_stop_once() -> None:

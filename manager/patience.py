@@ -1,0 +1,41 @@
+"""A wait that is given up once it has been in vain for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from eventstore.state import AgentState
+
+LOOKS = 5
+LOOK_SECONDS = 1.0
+
+
+class AwaitedExits(NamedTuple):
+    """What keeps agents from a condition may be that their shims cannot write how they ended: no room, say."""
+
+    states: Mapping[str, AgentState]
+    has_main_ended: Callable[[str], bool]
+    ids: Sequence[str]
+    condition: Callable[[AgentState], bool]
+
+    def are_all_that_lacks(self) -> bool:
+        """Whether each that does not fulfil the condition has ended, with no tree that is waited for, too."""
+        short = [one for one in self.ids if one in self.states and not self.condition(self.states[one])]
+        ended = [one for one in short if self.states[one].spec.until != "tree" and self.has_main_ended(one)]
+        return bool(short) and ended == short
+
+
+async def unless_in_vain(wait: Coroutine[Any, Any, None], is_in_vain: Callable[[], bool]) -> None:
+    """Return once `wait` is over, or `is_in_vain` was true at `LOOKS` looks in a row. Raises what `wait` raises."""
+    waiting = asyncio.ensure_future(wait)
+    looks = 0
+    try:
+        while looks < LOOKS:
+            done, _ = await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
+            if done:
+                return waiting.result()
+            looks = looks + 1 if is_in_vain() else 0
+    finally:
+        waiting.cancel()
