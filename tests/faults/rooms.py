@@ -87,3 +87,19 @@ def small_home(run: Run, lack: Lack = "bytes") -> Iterator[Room]:
         if kept.exists():
             os.rmdir(run.home)
             kept.rename(run.home)
+
+
+@contextmanager
+def read_only(run: Run) -> Iterator[None]:
+    """Whoever opens a file of the run's home meanwhile opens it on a read-only mount; noted before."""
+    run.fault("read-only", "store")
+    done = subprocess.run(
+        ["mount", "--bind", run.home, run.home], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"needs to mount: {done.stderr.strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", run.home], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", run.home], check=True)
