@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from eventstore.crashpoints import crash_point
-from eventstore.errors import InvalidRequest, NameInUse, OutliveError
+from eventstore.errors import InvalidRequest, NameInUse, OutliveError, StoreUnavailable
 from eventstore.events import CoordinatorStopped
 from eventstore.state import AgentState, Live, Waiting
 from eventstore.store import EventStore, now_microseconds
@@ -271,7 +271,7 @@ class Coordinator:
 
     async def _settle_starts(self, ids: Iterable[str], seconds: float) -> None:
         starting = [agent_id for agent_id in ids if self._is_starting(agent_id)]
-        with contextlib.suppress(TimeoutError):  # still watched; it will be recorded when it is known
+        with contextlib.suppress(TimeoutError, StoreUnavailable):  # watched, and recorded when it can be
             await asyncio.wait_for(self._all_until(starting, is_known), seconds)
 
     def _is_starting(self, agent_id: str) -> bool:

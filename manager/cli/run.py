@@ -82,7 +82,7 @@ def show_started(session: Session, status: AgentStatus, *, is_waited: bool) -> i
         write(status.id)
     if is_waited and status.state == "STOPPING":
         complain(
-            f"cannot start {status.name} again: its end could not be confirmed; see `outlive status {status.name}`"
+            f"cannot start {status.name} again: it is still STOPPING; see `outlive status {status.name}`"
         )
         return exit_codes.TIMED_OUT
     if is_waited and status.state == "SPAWNING":

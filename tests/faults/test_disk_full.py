@@ -142,11 +142,8 @@ def test_an_agent_fills_the_disk_with_its_output(tmp_path: Path, tally: Tally) -
     """The others do not notice, it can be killed, and is on record when its output is cut."""
     with Run.create(tmp_path, seed=1) as run, small_home(run) as room:
         with run.coordinator() as coordinator:
-            writer, leaver, _ = coordinator.spawn(
-                {**run.agent(), "command": FLOOD},
-                run.agent("--exit-after", "1", "--code", "7"),
-                run.agent("--beat"),
-            )
+            leaver, _ = coordinator.spawn(run.agent("--exit-after", "1", "--code", "7"), run.agent("--beat"))
+            [writer] = coordinator.spawn({**run.agent(), "command": FLOOD}, wait=False)
             run.fault("full", "store", agent=writer)
             output = run.home / "agents" / writer / "1" / "stdout.log"
             eventually(
