@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -48,13 +49,18 @@ def path_of(url: str) -> Path:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file at `path`, None if there is none. Never opens it: closing drops SQLite's locks."""
+    """Device and inode of the file at `path`, None if there is none. Never opens it: closing drops SQLite's locks.
+
+    Raises `StoreDamaged` for what is no file: whoever opened a pipe would wait without end.
+    """
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StoreUnavailable(f"cannot look at {path}: {error.strerror}; check its permissions") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreDamaged(f"cannot use {path}: it is no file; put the log back, or restore a copy")
     return status.st_dev, status.st_ino
 
 

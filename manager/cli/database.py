@@ -34,13 +34,18 @@ def current_command() -> int:
 @shared_options
 def upgrade_command() -> int:
     """Bring the database up to this release; a newer one is refused. A second time changes nothing."""
-    from eventstore import schema
+    from eventstore import schema, trust
+    from manager.evidence import known_head
     from manager.home import Home
 
     session = current()
+    home = Home(session.home)
     if session.database_url is None:
-        Home(session.home).prepare()
+        home.prepare()
     before = schema.current(session.database)
+    known = known_head(home) if before is None else None
+    if known is not None and known.position:
+        raise trust.gone(known)
     after = schema.upgrade(session.database)
     if session.json:
         write_json({"schema": "outlive.db/1", "before": before, "current": after})

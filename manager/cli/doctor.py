@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
+from eventstore import trust
 from eventstore.errors import NoDatabase, OutliveError, SchemaMismatch
 from manager.cli import exit_codes
 from manager.cli.durations import size_text
@@ -67,7 +68,7 @@ def examine(session: Session) -> Iterator[Check]:
 
         reader = Reader.open(session.database)
     except NoDatabase:
-        yield Check("database", "ok", f"none yet; the first agent makes {home.database}")
+        yield _no_database(home)
     except SchemaMismatch as error:
         yield Check("schema", "bad", str(error))
     except OutliveError as error:
@@ -180,6 +181,16 @@ def _projections(reader: Reader) -> list[tuple[str, int]]:
     return [
         (str(name), int(position)) for name, position in reader.rows("SELECT name, position FROM projections")
     ]
+
+
+def _no_database(home: Home) -> Check:
+    try:
+        known = known_head(home)
+    except OutliveError as error:
+        return Check("database", "bad", str(error))
+    if known is not None and known.position:
+        return Check("database", "bad", str(trust.gone(known)))
+    return Check("database", "ok", f"none yet; the first agent makes {home.database}")
 
 
 def _head_outside(reader: Reader, home: Home) -> Check:

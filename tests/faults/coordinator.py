@@ -84,8 +84,11 @@ def obey(manager: Manager, order: dict[str, Any]) -> list[AgentStatus]:
     raise ValueError(f"cannot obey {ask!r}: there is no such order")
 
 
-def _head(manager: Manager) -> int:
-    return manager._coordinator.store.head().position
+def _head(manager: Manager) -> int | None:
+    try:
+        return manager._coordinator.store.head().position
+    except OutliveError:  # the log is gone or cannot be read
+        return None
 
 
 def _say(answer: dict[str, Any]) -> None:
