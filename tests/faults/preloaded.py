@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ("tests.faults.coordinator", "manager.cli.main")
+COMMAND = "manager.cli.main"
+PROGRAMS = ("tests.faults.coordinator", "tests.faults.appender", COMMAND)
 LOADED = (*PROGRAMS, *(f"manager.cli.{path.stem}" for path in (ROOT / "manager" / "cli").glob("[a-z]*.py")))
 _SOCKET = 3
 
@@ -193,7 +194,7 @@ def _become(request: dict[str, Any], given: list[int]) -> NoReturn:
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", closefd=False)
         module = sys.modules[request["program"]]
-        code = module.main(*request["arguments"]) if request["program"] == PROGRAMS[0] else module.main()
+        code = module.main() if request["program"] == COMMAND else module.main(*request["arguments"])
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except BaseException:
