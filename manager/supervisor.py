@@ -270,8 +270,8 @@ class Supervisor:
         self._watch(agent_id, attachment)
         if not isinstance(state.phase, Live):
             return
-        if state.phase.stop is not None:
-            self.pursue_stop(agent_id)
+        if state.phase.stop is not None:  # its stage may have been staged a moment ago
+            self.turn.then(lambda: self.pursue_stop(agent_id))
         elif state.state is State.SPAWNING:
             left = until_start_window_passes(state, state.phase.started_at, self._clock())
             attachment.later("window", left, lambda: self._pass_start_window(agent_id, attachment))

@@ -90,6 +90,9 @@ def orders(run: Run, life: int, *, after: int | None = None) -> Iterator[dict[st
         "ask": "spawn",
         "items": [{"name": names[kind], "spec": spec} for kind, spec in specs(run).items()],
     }
+    directories = {one["name"]: one["directory"] for one in run.bodies("SPAWNING")}
+    stubborn = directories.get(names["stubborn"], "agents/none/1").split("/")[1]
+    eventually(lambda: run.has_begun(stubborn), "the stubborn one is deaf to SIGTERM")
     yield {"ask": "stop", "agents": [names["stubborn"]], "wait": False}
     yield {"ask": "ensure", "items": [{"name": names["keeper"], "spec": specs(run)["keeper"]}]}
     yield {"ask": "signal", "agents": [names["keeper"]], "signal": int(signal.SIGUSR1)}

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.faults.preloaded import ROOT, Child, preloaded
+from tests.support.processes import eventually
 
 PROGRAM = "tests.faults.coordinator"
 
@@ -87,12 +89,15 @@ class Driven:
         return self.answer(self.send(ask, **order))
 
     def spawn(self, *specs: Mapping[str, Any], names: Sequence[str] = (), wait: bool = True) -> list[str]:
-        """Start agents; their ids."""
+        """Start agents; their ids. Those that tell the ledger have done so by then, unless nobody waits for them."""
         chosen = [*names, *[None] * (len(specs) - len(names))]
         items = [{"name": name, "spec": spec} for name, spec in zip(chosen, specs, strict=True)]
         answer = self.ask("spawn", items=items, wait=wait)
         assert answer["answer"] == "ack", answer["error"]
         agents: list[str] = answer["agents"]
+        for agent, spec in zip(agents, specs, strict=True):
+            if wait and str(self._run.ledger) in spec["command"]:
+                eventually(partial(self._run.has_begun, agent), f"{agent} has begun")
         return agents
 
     def kill(self) -> None:

@@ -188,6 +188,12 @@ class Run:
 
     # --- looking ------------------------------------------------------------------------------------------------
 
+    def has_begun(self, agent: str) -> bool:
+        """Whether an agent has told of its START, and blocks signals from then on; or will not, for it never ran."""
+        directory = self.home / "agents" / agent / "1"
+        is_there = (directory / "exec.json").exists() and not (directory / "exit.json").exists()
+        return not is_there or any(words[0] == agent for words in self.told_by_agents())
+
     def told_by_agents(self, kind: str = "START") -> list[list[str]]:
         """The words of the ledger's lines of one kind, the kind left out."""
         text = self.ledger.read_text() if self.ledger.exists() else ""

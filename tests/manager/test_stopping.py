@@ -11,6 +11,8 @@ import pytest
 
 from eventstore.errors import InvalidRequest
 from manager import Manager
+from manager.commands import RequestStop
+from manager.origin import Origin
 from manager.process import procfs
 from tests.support.agents import QUICK, data, program, python, shell, types
 from tests.support.processes import eventually, runs
@@ -213,3 +215,20 @@ def test_closing_leaves_agents_running_unless_asked(home: Path) -> None:
     manager.close(stop_agents=True)
     manager.close()
     assert not runs(pid)
+
+
+def test_a_look_sent_the_signal_of_a_stage_that_was_not_recorded_yet(manager: Manager, home: Path) -> None:
+    """A recovery meets a stop whose event waits for its commit: nobody is signalled before it is durable."""
+    manager.spawn(program(home, "sleep", "1000"), "it")
+    coordinator = manager._coordinator
+    assert coordinator is not None
+    supervisor, agent = coordinator.supervisor, manager.status("it").id
+
+    async def has_ended_too_soon() -> bool:
+        supervisor.request_stop(agent, RequestStop(forced=True), Origin.of("test"))
+        supervisor.reconcile(agent)
+        time.sleep(0.05)  # noqa: ASYNC251 - so that the commit does not come in between
+        return supervisor._attached[agent].has_main_ended()
+
+    assert coordinator.call(has_ended_too_soon()).result() is False
+    assert manager.wait("it", timeout=20).state == "KILLED"
