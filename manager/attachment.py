@@ -11,6 +11,7 @@ from typing import Literal
 from eventstore.values import ProcessRecord
 from manager.observe import Look, main_identity, shim_identity
 from manager.process import procfs, tree
+from manager.process.attempt_lock import holds_main
 from manager.process.identity import prove, prove_descendant
 from manager.process.signalling import ProvenProcess
 
@@ -47,7 +48,7 @@ class Attachment:
         self.via = "shim"
         if self.main is None:
             try:
-                self.main = prove(main_identity(process), shim_holds_lock=True).process
+                self.main = self._prove_main(process)
             except OSError:  # out of descriptors
                 return False
         return True
@@ -109,10 +110,14 @@ class Attachment:
             if not self.main.has_ended:
                 yield self.main
         elif self.process is not None:
-            proof = prove(main_identity(self.process), shim_holds_lock=lambda: self.shim() is not None)
-            if proof.process is not None:
-                with proof.process:
-                    yield proof.process
+            main = self._prove_main(self.process)
+            if main is not None:
+                with main:
+                    yield main
+
+    def _prove_main(self, process: ProcessRecord) -> ProvenProcess | None:
+        """A shim that lives may have reaped it and go on with the rest of its tree: then its pid is anybody's."""
+        return prove(main_identity(process), shim_holds_lock=lambda: holds_main(self.path)).process
 
     def _living_others(self) -> Iterator[ProvenProcess]:
         shim = self.shim()

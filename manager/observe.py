@@ -189,7 +189,6 @@ def _find_main(
 
 def _find_shim(path: str, live: Live | None) -> tuple[ProvenProcess | None, bool]:
     """The shim's handle where it can be proved, and whether it lives: by its own identity, else by the held lock."""
-    is_held = shim_alive(path)
     identity = read_as("identity", path) if live is None else None
     process = (
         live.process
@@ -199,10 +198,10 @@ def _find_shim(path: str, live: Live | None) -> tuple[ProvenProcess | None, bool
         else None
     )
     if process is None or process.pid_namespace != procfs.pid_namespace():
-        return None, is_held
-    proof = prove(shim_identity(process), shim_holds_lock=is_held)
-    if proof.match is Match.UNCERTAIN or proof.process is None:
-        return None, is_held and proof.match is Match.UNCERTAIN
+        return None, shim_alive(path)
+    proof = prove(shim_identity(process), shim_holds_lock=lambda: shim_alive(path))
+    if proof.process is None:
+        return None, False
     if not proof.process.has_ended:
         return proof.process, True
     proof.process.close()

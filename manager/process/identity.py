@@ -73,7 +73,7 @@ def identify(pid: int) -> Identity | None:
 def prove(identity: Identity, *, shim_holds_lock: bool | Callable[[], bool]) -> Proof:
     """Whether `identity`'s process is there, a zombie included, and the handle to signal it if it certainly is.
 
-    `shim_holds_lock`: the shim has not reaped the process (see `attempt_dir.holds_main`). Pass the function rather
+    `shim_holds_lock`: the shim has not reaped the process (see `attempt_lock.holds_main`). Pass the function rather
     than its answer: it is then asked after the handle was opened, which leaves no gap. It is asked only where
     pidfds have no inode of their own. Raises OSError when we lack descriptors.
     """

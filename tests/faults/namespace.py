@@ -1,0 +1,63 @@
+"""Pid namespaces of a test's own, where it says which number the next process gets.
+
+`python -m tests.faults.namespace MODULE …` runs a module as the second process of the namespace that it finds itself
+in; it is itself the first, and reaps what nobody else does. Needs root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tests.faults.preloaded import ROOT
+
+LAST_PID = "/proc/sys/kernel/ns_last_pid"
+PID_MAX = "/proc/sys/kernel/pid_max"
+_UNSHARE = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
+
+
+def run_in_namespace(
+    module: str, arguments: Sequence[str], *, variables: Mapping[str, str] | None = None, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m module …` to its end in a namespace of its own, which nothing survives."""
+    return subprocess.run(
+        [*_UNSHARE, sys.executable, "-m", "tests.faults.namespace", module, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(variables or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def next_pid(pid: int) -> None:
+    """Give the next process of this namespace the number `pid`, or the first free one after it."""
+    with open(LAST_PID, "w", encoding="ascii") as file:
+        file.write(str(pid - 1))
+
+
+def limit_pids(count: int) -> None:
+    """Let the numbers of this namespace end at `count`, so that they come round."""
+    Path(PID_MAX).write_text(str(count))
+
+
+def main(module: str, *arguments: str) -> NoReturn:
+    """Run the module as a child, reap everything, end as it ends."""
+    child = os.posix_spawn(sys.executable, [sys.executable, "-m", module, *arguments], os.environ)
+    status = None
+    while status is None:
+        with contextlib.suppress(InterruptedError):
+            pid, ended = os.wait()
+            status = ended if pid == child else None
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

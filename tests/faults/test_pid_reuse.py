@@ -1,0 +1,46 @@
+"""Numbers of processes that outlive believes in go to canaries: none of them is ever signalled."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.faults.namespace import run_in_namespace
+from tests.support.tally import Tally
+
+pytestmark = pytest.mark.root
+SECONDS_EACH = 10  # far more than one takes
+
+
+def _reuse(tally: Tally, count: int, seed: int, disabled: str) -> None:
+    arguments = ("--count", str(count), "--seed", str(seed), "--disabled", disabled)
+    done = run_in_namespace("tests.faults.pid_reuse", arguments, timeout=60 + SECONDS_EACH * count)
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    without = f" without {disabled}" if disabled else ""
+    tally(
+        f"7 reused pids, then stop, kill, signal, recovery{without}",
+        runs=found["reuses"],
+        violations=len(found["wrong"]),
+        in_the_same_clock_tick=found["same_tick"],
+    )
+    assert not found["wrong"], "\n".join(found["wrong"])
+    assert done.returncode == 0, done.stderr
+    assert found["reuses"] == count
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("disabled", ["", "pidfs"])
+def test_whoever_has_a_reused_number_is_left_alone(tally: Tally, disabled: str) -> None:
+    """Also where the pid and the start time are the same, and pidfds have no number of their own."""
+    _reuse(tally, 12, 1, disabled)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("disabled", ["", "pidfs", "pidfs,pidfd_info"])
+def test_a_thousand_reused_numbers(tally: Tally, disabled: str, seed: int) -> None:
+    """A thousand with all that the kernel has, and a thousand for each kernel that has less."""
+    _reuse(tally, 100, 100 + seed, disabled)
