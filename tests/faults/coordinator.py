@@ -65,7 +65,7 @@ def obey(manager: Manager, order: dict[str, Any]) -> list[AgentStatus]:
         return [manager.ensure(one["name"], AgentSpec.model_validate(one["spec"])) for one in order["items"]]
     if ask == "arm":  # for itself, and for the launcher that it starts next
         os.environ["OUTLIVE_CRASH"] = order["crashes"]
-        arm(order["crashes"])
+        arm(order["crashes"], order.get("stops", ""))
         return []
     if ask in ("stop", "kill"):
         grace = None if order.get("grace") is None else tuple(order["grace"])
