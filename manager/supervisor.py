@@ -160,10 +160,9 @@ class Supervisor:
     # --- watching -----------------------------------------------------------------------------------------------
 
     def _attach(self, agent_id: str) -> Attachment:
-        """The hold on its present attempt; that on the one before ends."""
         path = str(self._home / self.ledger.states[agent_id].directory)
         attachment = self._attached.get(agent_id)
-        if attachment is None or attachment.path != path:
+        if attachment is None or attachment.path != path:  # it holds the attempt before
             self._detach(agent_id)
             attachment = self._attached[agent_id] = Attachment(self._loop, path)
         return attachment
