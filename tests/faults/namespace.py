@@ -1,13 +1,14 @@
 """Pid namespaces of a test's own, where it says which number the next process gets.
 
 `python -m tests.faults.namespace MODULE …` runs a module as the second process of the namespace that it finds itself
-in; it is itself the first, and reaps what nobody else does. Needs root.
+in; it is itself the first, and reaps what nobody else does. OUTLIVE_TEST_PIDS=N: its numbers end at N. Needs root.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,13 +44,17 @@ def next_pid(pid: int) -> None:
         file.write(str(pid - 1))
 
 
-def limit_pids(count: int) -> None:
-    """Let the numbers of this namespace end at `count`, so that they come round."""
-    Path(PID_MAX).write_text(str(count))
+def has_numbers_of_its_own() -> bool:
+    """Whether a namespace has its own largest number; before Linux 6.14 there is one for the whole host."""
+    major, minor = platform.release().split(".")[:2]
+    return (int(major), int(minor)) >= (6, 14)
 
 
 def main(module: str, *arguments: str) -> NoReturn:
     """Run the module as a child, reap everything, end as it ends."""
+    largest = os.environ.pop("OUTLIVE_TEST_PIDS", None)
+    if largest is not None:
+        Path(PID_MAX).write_text(largest)
     child = os.posix_spawn(sys.executable, [sys.executable, "-m", module, *arguments], os.environ)
     status = None
     while status is None:

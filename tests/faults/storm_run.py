@@ -22,6 +22,7 @@ from tests.faults.targets import Target
 MANY = 12  # agents at a time
 ENSURED = ("ends with 7", "runs", "is restarted")  # what `ensure` is asked for, by the number in its name
 COMMAND_SECONDS = 60.0
+STARTED = "SELECT data FROM events WHERE type = 'STARTED'"
 REFUSALS = ("InvalidRequest", "NameInUse", "StartFailed", "TimedOut", "UnknownAgent")
 CRASHED, DAMAGED = 125, 6  # exit codes of `outlive` that nothing here may lead to
 
@@ -269,6 +270,9 @@ class Storm:
             else:
                 by = "by its shim" if event["source"] == "shim record" else "by the kernel, its shim lost"
                 counts[f"exits known, {by}"] += 1
+        processes = [json.loads(data)["process"] for (data,) in self._rows(STARTED)]
+        numbers = [one[which] for one in processes for which in ("pid", "shim_pid")]
+        counts["numbers of agents and shims used again"] = len(numbers) - len(set(numbers))
         return counts
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:

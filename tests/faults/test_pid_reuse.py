@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from tests.faults.namespace import run_in_namespace
+from tests.faults.namespace import has_numbers_of_its_own, run_in_namespace
 from tests.support.tally import Tally
 
 pytestmark = pytest.mark.root
@@ -44,3 +45,34 @@ def test_whoever_has_a_reused_number_is_left_alone(tally: Tally, disabled: str) 
 def test_a_thousand_reused_numbers(tally: Tally, disabled: str, seed: int) -> None:
     """A thousand with all that the kernel has, and a thousand for each kernel that has less."""
     _reuse(tally, 100, 100 + seed, disabled)
+
+
+def _churn(tally: Tally, seed: int, numbers: int, kills: int) -> None:
+    if not has_numbers_of_its_own():
+        pytest.skip("needs Linux 6.14: before, the largest pid is one for the whole host")
+    arguments = ("--kills", str(kills), "--seed", str(seed), "--workers", "1")
+    variables = {"OUTLIVE_TEST_PIDS": str(numbers)}
+    done = run_in_namespace("tests.faults.storm", arguments, variables=variables, timeout=3 * kills)
+    counts = {name: int(count) for count, name in re.findall(r"^ *(\d+)  (\D.*)$", done.stdout, re.MULTILINE)}
+    tally(
+        "8 pids reused by nature in a storm",
+        runs=counts.get("kills", 0),
+        violations=counts.get("violations", 0),
+        numbers_used_again=counts.get("numbers of agents and shims used again", 0),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts["numbers of agents and shims used again"] > 0
+
+
+@pytest.mark.timeout(400)
+def test_a_storm_among_few_numbers(tally: Tally) -> None:
+    """Three hundred numbers for all that lives: those of the dead are given again, and no promise is broken."""
+    _churn(tally, 5, 600, 100)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(5))
+def test_five_minutes_among_few_numbers(tally: Tally, seed: int) -> None:
+    """The same with fewer, for a minute each."""
+    _churn(tally, seed, 500, 400)
