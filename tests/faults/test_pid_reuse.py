@@ -47,32 +47,33 @@ def test_a_thousand_reused_numbers(tally: Tally, disabled: str, seed: int) -> No
     _reuse(tally, 100, 100 + seed, disabled)
 
 
-def _churn(tally: Tally, seed: int, numbers: int, kills: int) -> None:
+def _churn(tally: Tally, seed: int, kills: int) -> int:
     if not has_numbers_of_its_own():
         pytest.skip("needs Linux 6.14: before, the largest pid is one for the whole host")
     arguments = ("--kills", str(kills), "--seed", str(seed), "--workers", "1")
-    variables = {"OUTLIVE_TEST_PIDS": str(numbers)}
+    variables = {"OUTLIVE_TEST_PIDS": "500"}  # the first 300 are given out once only
     done = run_in_namespace("tests.faults.storm", arguments, variables=variables, timeout=3 * kills)
     counts = {name: int(count) for count, name in re.findall(r"^ *(\d+)  (\D.*)$", done.stdout, re.MULTILINE)}
+    used_again = counts.get("numbers of agents and shims used again", 0)
     tally(
         "8 pids reused by nature in a storm",
         runs=counts.get("kills", 0),
         violations=counts.get("violations", 0),
-        numbers_used_again=counts.get("numbers of agents and shims used again", 0),
+        numbers_used_again=used_again,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert counts["numbers of agents and shims used again"] > 0
+    return used_again
 
 
 @pytest.mark.timeout(400)
 def test_a_storm_among_few_numbers(tally: Tally) -> None:
-    """Three hundred numbers for all that lives: those of the dead are given again, and no promise is broken."""
-    _churn(tally, 5, 600, 100)
+    """Two hundred numbers for all that lives: those of the dead are given again, and no promise is broken."""
+    _churn(tally, 5, 100)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(5))
 def test_five_minutes_among_few_numbers(tally: Tally, seed: int) -> None:
-    """The same with fewer, for a minute each."""
-    _churn(tally, seed, 500, 400)
+    """The same for a minute each."""
+    assert _churn(tally, seed, 400) > 0
