@@ -84,7 +84,7 @@ def decode(
         if schema_version < cls.SCHEMA_VERSION:
             data = json.dumps(_upcast(type_name, schema_version, cls.SCHEMA_VERSION, json.loads(data)))
         event: Event = _adapter(type_name).validate_json(data)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         where = "" if position is None else f" at position {position}"
         raise StoreDamaged(
             f"cannot read the {type_name} event{where}: {error}; run `outlive verify`", position=position

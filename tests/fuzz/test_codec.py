@@ -21,7 +21,9 @@ TRUE: dict[str, list[dict[str, Any]]] = {}
 for _event in (*samples(), *coordinator_samples()):
     TRUE.setdefault(_event.TYPE, []).append(json.loads(encode(_event)[2]))
 versions = st.integers(-2, 4) | st.sampled_from([10**40, -(10**40)])
-raw = st.text(max_size=60) | values.map(json.dumps) | st.sampled_from(["[" * 500, "9" * 5000, '{"a":' * 300])
+raw = (
+    st.text(max_size=60) | values.map(json.dumps) | st.sampled_from(["[" * 5000, "9" * 5000, '{"a":' * 1500])
+)
 
 
 def _read(kind: str, version: int, text: str) -> None:
@@ -51,3 +53,9 @@ def test_every_row_of_a_known_type_is_an_event_or_damage(kind: str, tally: Tally
 def test_any_text_is_an_event_or_damage(kind: str, version: int, text: str) -> None:
     """Text that is no JSON, has no bottom, or is of a version that never was."""
     _read(kind, version, text)
+
+
+def test_an_old_row_without_a_bottom_is_damage() -> None:
+    """Brackets nested deeper than Python reads, in a row that is to be upcast."""
+    with pytest.raises(StoreDamaged):
+        decode("FAILED", 1, "[" * 5000)
