@@ -106,8 +106,8 @@ class Attachment:
                     yield process
 
     def _living_main(self) -> Iterator[ProvenProcess]:
-        if self.main is not None:  # takes no descriptor: a stop works when there are none left
-            if not self.main.has_ended:
+        if self.main is not None and self.main.pidfd is not None:
+            if not self.main.has_ended:  # takes no descriptor: a stop works when there are none left
                 yield self.main
         elif self.process is not None:
             main = self._prove_main(self.process)

@@ -188,15 +188,19 @@ class Stage:
             )
 
     def _tidy(self, reuse: Reuse, agent: str, identity: dict[str, Any]) -> None:
-        """End what is left of the agent, and hold the log to what happened."""
+        """End what is left of the agent, and hold the log to what happened.
+
+        Without pidfds it cannot be proved once its shim is lost, and is left alone until it has ended.
+        """
         self.coordinator.ask("kill", agents=[agent])
+        stat = procfs.read_stat(identity["pid"])
+        alive = stat is not None and stat.start_ticks == identity["start_ticks"] and not stat.is_ended
         [status] = json.loads(self.run.outlive("status", agent, "--json").stdout)["agents"]
         code = (status["exit"] or {}).get("code")
         truth = 5 if reuse.whose == "first_of_a_tree" else None
-        if not status["is_final"] or code not in (None, truth):
+        if status["is_final"] == alive or code not in (None, truth):
             self.wrong.append(f"{reuse.act} with the number of {reuse.whose}: {status['state']}, code {code}")
-        main = procfs.start_ticks(identity["pid"])
-        if main is not None and main == identity["start_ticks"]:
+        if alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(identity["pid"], signal.SIGKILL)
 
