@@ -8,6 +8,8 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 STORM_KILLS ?= 10000
 STORM_SEED ?=
+MUTANTS ?= 0
+MUTANTS_SEED ?= 1
 
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq
@@ -16,13 +18,14 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test faults storm check docs bench lock wheel clean
+.PHONY: help setup demo test faults storm mutation check docs bench lock wheel clean
 
 help:
 	@echo 'make demo    agents survive the kill of their coordinator, shown on real processes'
 	@echo 'make test    format, lint, types, documents, then every test'
 	@echo 'make faults  every fault that is injected in part by `make test`, in full: an hour or more'
 	@echo 'make storm   10,000 kills at random of everything (STORM_KILLS=N, STORM_SEED=S to have one again)'
+	@echo 'make mutation  small mistakes put into the decisions, which the fast tests must notice (MUTANTS=N: a sample)'
 	@echo 'make check   the first half of that, without the tests'
 	@echo 'make docs    write the generated documents'
 	@echo 'make bench   outlive beside other process managers'
@@ -43,6 +46,9 @@ faults: $(INSTALLED)
 
 storm: $(INSTALLED)
 	@$(RUN) -m tests.faults.storm --kills $(STORM_KILLS) --workers $(WORKERS) $(if $(STORM_SEED),--seed $(STORM_SEED))
+
+mutation: $(INSTALLED)
+	@$(RUN) -m tests.mutation --mutants $(MUTANTS) --seed $(MUTANTS_SEED) --workers $(WORKERS)
 
 check: $(INSTALLED)
 	@$(RUN) -m ruff format --check --quiet . || { echo 'not formatted: run $(RUN) -m ruff format .' >&2; exit 1; }

@@ -1,0 +1,128 @@
+"""Are the tests of the decisions sharp? `python -m tests.mutation --mutants 100 --seed 1 [FILE …]`.
+
+Each mutant is a copy of the tree with one small mistake; the fast tests must fail. Those that survive are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.mutation.mutants import mutants
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("eventstore", "projections", "manager", "migrations", "tests", "pyproject.toml")
+FILES = (
+    "eventstore/chain.py",
+    "eventstore/lifecycle.py",
+    "manager/deadlines.py",
+    "manager/decide.py",
+    "manager/judge.py",
+    "manager/recovery.py",
+    "manager/restart.py",
+)
+TIMEOUT_SECONDS = 300
+Mutant = tuple[str, int, str, str]
+
+
+def copy_of_the_tree(place: Path) -> Path:
+    """A directory in which one file after the other can be spoilt."""
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, place / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, place / part)
+    return place
+
+
+def survives(tree: Path, mutant: Mutant) -> bool:
+    """Whether the fast tests pass with the mutant in the tree; one that hangs is noticed, too."""
+    file, _, _, source = mutant
+    (tree / file).write_text(source)
+    try:
+        return tests_pass(tree)
+    finally:
+        shutil.copy(ROOT / file, tree / file)
+
+
+def tests_pass(tree: Path) -> bool:
+    """Whether tests/unit and tests/model pass in the tree."""
+    command = [
+        sys.executable,
+        "-B",
+        "-m",
+        "pytest",
+        "-qx",
+        "-p",
+        "no:cacheprovider",
+        "tests/unit",
+        "tests/model",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Print what survives and the counts; 0 unless the tests fail on the true tree."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("--mutants", type=int, default=0, help="a sample of so many; 0: all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("files", nargs="*", default=FILES)
+    asked = parser.parse_args()
+    every: list[Mutant] = [
+        (file, *mutant) for file in asked.files for mutant in mutants((ROOT / file).read_text())
+    ]
+    chosen = random.Random(asked.seed).sample(every, min(asked.mutants or len(every), len(every)))
+    print(f"{len(chosen)} of {len(every)} mutants, seed {asked.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for number in range(asked.workers):
+            trees.put(copy_of_the_tree(Path(directory, str(number))))
+        return _judge(trees, chosen, asked.workers)
+
+
+def _judge(trees: queue.SimpleQueue[Path], chosen: list[Mutant], workers: int) -> int:
+    def one(mutant: Mutant) -> tuple[Mutant, bool]:
+        tree = trees.get()
+        try:
+            return mutant, survives(tree, mutant)
+        finally:
+            trees.put(tree)
+
+    first = trees.get()
+    if not tests_pass(first):
+        print("the tests fail without a mutant", file=sys.stderr)
+        return 1
+    trees.put(first)
+    made: Counter[str] = Counter()
+    left: Counter[str] = Counter()
+    with ThreadPoolExecutor(workers) as pool:
+        for (file, line, what, _), survived in pool.map(one, chosen):
+            made[file] += 1
+            left[file] += survived
+            if survived:
+                print(f"survived: {file}:{line}: {what}", flush=True)
+    print(f"{'mutants':>8}{'killed':>8}{'survived':>10}  file")
+    for file in sorted(made):
+        print(f"{made[file]:8}{made[file] - left[file]:8}{left[file]:10}  {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
