@@ -219,6 +219,15 @@ def test_an_unknown_exit_has_its_bounds() -> None:
     assert (command.reaped_by, command.source, command.is_tree_complete) == ("nobody", "none", False)
 
 
+@pytest.mark.parametrize(("source", "reaper"), [("shim record", "shim"), ("pidfd", "init")])
+def test_who_reaped_it_follows_from_who_tells(source: Any, reaper: str) -> None:
+    """A shim writes its record and reaps; what the kernel tells of an orphan is that init has reaped it."""
+    seen = _see(KNOWN, exit=ExitRecord(exit=ExitedWithCode(code=7), source=source))
+    (command,) = conclude(after([STARTED, RUNNING]), seen, unwatched_seconds=1.0).commands
+    assert isinstance(command, do.ObserveExit)
+    assert (command.reaped_by, command.source) == (reaper, source)
+
+
 def test_a_start_found_late_is_dated_as_it_was() -> None:
     """STARTED, recorded an hour later by a recovery, carries the time at which the program was executed."""
     found = conclude(REQUESTED, _see(KNOWN, exit=EXIT), unwatched_seconds=5.0)  # type: ignore[arg-type]
