@@ -83,6 +83,20 @@ def test_doctor_looks_everywhere(outlive: CommandLine) -> None:
     assert report["ok"] is True
 
 
+def test_an_upgrade_made_a_new_log_where_one_was_gone(outlive: CommandLine) -> None:
+    """It is refused, and the doctor says so too; before, the one made an empty log and the other said ok."""
+    outlive.run("--", "true")
+    for path in outlive.home.glob("events.db*"):
+        if not path.name.endswith(".lock"):
+            path.unlink()
+    refused = outlive("db", "upgrade")
+    assert refused.returncode == 6, refused
+    assert "cannot use the log: there is none" in refused.stderr
+    assert not (outlive.home / "events.db").exists()
+    report = json.loads(outlive("doctor", "--json").stdout)
+    assert [one["verdict"] for one in report["checks"] if one["name"] == "database"] == ["bad"]
+
+
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("-h",), ("--version",), ("run", "--help"), ("db", "upgrade", "-h")]
 )
