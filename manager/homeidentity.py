@@ -92,10 +92,8 @@ def remove_drafts(home: Path, *, has_failed: bool = False) -> None:
 def _draft(path: Path, content: dict[str, Any]) -> Path:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     crash_point("coordinator.before_home_draft")
-    with contextlib.suppress(
-        FileNotFoundError
-    ):  # of a dead process with our number, or a link that somebody put there
-        os.unlink(draft)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(draft)  # of a dead process with our number, or a link that somebody put there
     crash_point("coordinator.before_home_draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     crash_point("coordinator.after_home_draft")

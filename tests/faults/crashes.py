@@ -245,11 +245,12 @@ def wait_for(witness: Path) -> list[str]:
     """Until a process has left its witness whole and has stopped: its pid, and the path of a shim's attempt."""
     eventually(lambda: witness.exists() and witness.read_text().endswith("\n"), f"{witness.name} is there")
     told = witness.read_text().split()
-    eventually(lambda: _is_stopped(int(told[0])), f"{told[0]} has stopped")
+    eventually(lambda: is_stopped(int(told[0])), f"{told[0]} has stopped")
     return told
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
+    """Whether a process is there and stands still."""
     stat = procfs.read_stat(pid)
     return stat is not None and stat.state == "T"
 

@@ -238,7 +238,9 @@ def main() -> int:
     parser.add_argument("--whose", choices=WHOSE)
     parser.add_argument("--act", choices=ACTS)
     parser.add_argument("--disabled", default="")
-    parser.add_argument("--place", type=Path, default=Path("/dev/shm"))  # where nothing waits for a disk
+    parser.add_argument(
+        "--place", type=Path, default=Path("/dev/shm") if os.path.isdir("/dev/shm") else None
+    )  # no disk to wait for
     asked = parser.parse_args()
     with Run.create(asked.place, seed=asked.seed) as run:
         stage = Stage(run, asked.disabled)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from manager.process import procfs
+from tests.faults.crashes import is_stopped
 from tests.faults.driven import Driven
 from tests.faults.run import Run
 from tests.support.processes import eventually
@@ -40,17 +41,12 @@ POINTS = (
 SAMPLE = ("coordinator.after_commit", "coordinator.before_signal", "store.before_commit")
 
 
-def _is_stopped(pid: int) -> bool:
-    stat = procfs.read_stat(pid)
-    return stat is not None and stat.state == "T"
-
-
 def _race(run: Run, count: int) -> None:
     """All stand before the lock, and are let go together."""
     variables = run.variables({"OUTLIVE_STOP": "coordinator.before_lock"})
     racing = [Driven(run, (str(run.home),), variables, ()) for _ in range(count)]
     for one in racing:
-        eventually(lambda pid=one.pid: _is_stopped(pid), "it stands before the lock")  # type: ignore[misc]
+        eventually(lambda pid=one.pid: is_stopped(pid), "it stands before the lock")  # type: ignore[misc]
     for one in racing:
         os.kill(one.pid, signal.SIGCONT)
     answers = [one.answer(0) for one in racing]
@@ -98,8 +94,8 @@ def _take_over(parent: Path, point: str) -> bool:
         old.send("spawn", items=[{"name": None, "spec": run.agent("--exit-after", "0.1")}], wait=False)
         old.send("signal", agents=[agent], signal=int(signal.SIGCONT))
         old.send("kill", agents=agents)
-        eventually(lambda: _is_stopped(old.pid) or _has_answered(old), "it is stopped, or has done all")
-        is_hit = _is_stopped(old.pid)
+        eventually(lambda: is_stopped(old.pid) or _has_answered(old), "it is stopped, or has done all")
+        is_hit = is_stopped(old.pid)
         run.fault("kill", "coordinator", pid=old.pid, signal=int(signal.SIGKILL))
         new = run.coordinator("--takeover")
         assert old.process.wait(60) == -signal.SIGKILL
@@ -135,7 +131,7 @@ def test_a_stopped_one_is_replaced_wherever_it_stands(tmp_path: Path, tally: Tal
 def _stops_without_the_log(run: Run, one: Driven) -> bool:
     """Stop it; let it go on where it was just writing, for then nobody else could."""
     run.kill("coordinator", one.pid, signal.SIGSTOP)
-    eventually(lambda: _is_stopped(one.pid), "it is stopped")
+    eventually(lambda: is_stopped(one.pid), "it is stopped")
     with (run.home / "events.db.lock").open("r+b") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,6 +27,7 @@ FILES = (
     "manager/deadlines.py",
     "manager/decide.py",
     "manager/judge.py",
+    "manager/process/identity.py",
     "manager/recovery.py",
     "manager/restart.py",
 )

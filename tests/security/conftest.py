@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.interfaces.conftest import outlive
 from tests.manager.conftest import home, manager
 from tests.security.ordinary import Ordinary, ordinary_user
 
-__all__ = ["home", "manager", "ordinary"]
+__all__ = ["home", "manager", "ordinary", "outlive"]
 
 
 @pytest.fixture

@@ -7,25 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.interfaces.command_line import CommandLine, end_all, until
+from tests.interfaces.command_line import CommandLine, until
 from tests.support.tally import Tally
 
 SECRET = "s3cret-f00d-value"
 READING = ("ps", "status", "health", "events", "logs", "doctor", "verify")
-
-
-@pytest.fixture
-def outlive(tmp_path: Path) -> Iterator[CommandLine]:
-    """The command on an empty home."""
-    command = CommandLine(home=tmp_path / "home", directory=tmp_path)
-    yield command
-    for process in command.started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-    end_all(command.home)
 
 
 def test_no_value_of_an_environment_is_written_or_said(
