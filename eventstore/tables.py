@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     CheckConstraint,
     Column,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -19,6 +21,7 @@ metadata = MetaData()
 
 # STRICT tables of SQLite know INTEGER (64 bits), not BIGINT.
 BIG = BigInteger().with_variant(Integer, "sqlite")
+FLOAT: Double[float] = Double().with_variant(REAL, "sqlite")
 
 events = Table(
     "events",
@@ -72,3 +75,33 @@ projections = Table(
     Column("position", BIG, nullable=False),
     sqlite_strict=True,
 )
+
+# What living processes used, a row a look; not part of the log, kept for a bounded time.
+samples = Table(
+    "samples",
+    metadata,
+    Column("agent_id", Text, primary_key=True),
+    Column("attempt", BIG, primary_key=True, autoincrement=False),
+    Column("sampled_at", BIG, primary_key=True, autoincrement=False),
+    Column("cpu_percent", FLOAT),
+    Column("memory_bytes", BIG),
+    Column("threads", BIG),
+    Column("processes", BIG),
+    sqlite_strict=True,
+)
+Index("samples_sampled_at", samples.c.sampled_at)
+
+# Texts that an event names by their digest alone, so that they can be erased and the chain stays whole.
+payloads = Table(
+    "payloads",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("agent_id", Text, nullable=False),
+    Column("recorded_at", BIG, nullable=False),
+    Column("salt", LargeBinary),
+    Column("content", Text),
+    Column("erased_at", BIG),
+    Column("erased_by", Text),
+    sqlite_strict=True,
+)
+Index("payloads_agent_id", payloads.c.agent_id)
