@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from eventstore.record import RecordedEvent
-from manager.manager import AgentRef, Manager
+from manager.looking import AgentRef
+from manager.manager import Manager
 from manager.spec import AgentSpec, Grace
 from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
 

@@ -33,7 +33,7 @@ from manager.homeidentity import HomeIdentity
 from manager.homelog import HomeLog
 from manager.ledger import Ledger
 from manager.origin import Origin
-from manager.patience import AwaitedExits, unless_in_vain
+from manager.patience import AwaitedExits, all_or_any, unless_in_vain
 from manager.process import procfs
 from manager.replay import Replayed, replay
 from manager.status import RecoveryReport
@@ -202,15 +202,7 @@ class Coordinator:
 
     async def wait(self, ids: Sequence[str], *, any_of_them: bool) -> None:
         """Until all (or any) of the agents have ended, with no further attempt to come."""
-        waits = [asyncio.ensure_future(self._all_until([agent_id], is_over)) for agent_id in ids]
-        when = asyncio.FIRST_COMPLETED if any_of_them else asyncio.ALL_COMPLETED
-        try:
-            done, _ = await asyncio.wait(waits, return_when=when)
-            for task in done:
-                task.result()
-        finally:
-            for task in waits:
-                task.cancel()
+        await all_or_any((self._all_until([agent_id], is_over) for agent_id in ids), any_of_them=any_of_them)
 
     async def recover(self, *, announce: bool) -> RecoveryReport:
         """Replay, compare, act; the same again changes nothing. `announce`: record each re-attachment."""

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from eventstore.errors import InvalidRequest, UnknownAgent
-from eventstore.record import RecordedEvent
-from eventstore.values import Health
 from manager import commands as do
 from manager import launching
 from manager.control import ControlServer
 from manager.coordinator import Coordinator
-from manager.errors import SpecConflict, StartFailed, TimedOut, system_refusals
+from manager.errors import SpecConflict, StartFailed, system_refusals
 from manager.home import Home, find_home
+from manager.looking import AgentRef, Looking
 from manager.origin import Origin, user_name
 from manager.recordable import check_reason
 from manager.requests import carry_out
 from manager.spec import AgentSpec, Grace, check_grace, check_name
-from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
+from manager.status import AgentStatus, RecoveryReport
 from manager.view import View
 from manager.view import database_url as default_url
 
-AgentRef = str | AgentStatus
 
-
-class Manager:
+class Manager(Looking):
     """The one coordinator of a home, for any number of threads. Closing it leaves the agents running.
 
     Open it with `Manager.open`. `agent` arguments are a name, an id, an unambiguous beginning of an id, or the object
@@ -38,9 +34,8 @@ class Manager:
     """
 
     def __init__(self, home: Home, coordinator: Coordinator, view: View, actor: str) -> None:
+        super().__init__(coordinator, view)
         self._home = home
-        self._coordinator = coordinator
-        self._view = view
         self._actor = actor
         self._control: ControlServer | None = None
         self.recovery: RecoveryReport | None = None
@@ -156,39 +151,6 @@ class Manager:
         self._do(self._coordinator.restart(agent_id, check_reason(reason), self._origin(actor), wait=wait))
         return self._verified(self._view.agent(agent_id), wait)
 
-    # --- looking ------------------------------------------------------------------------------------------------
-
-    def status(self, agent: AgentRef) -> AgentStatus:
-        """What the log knows and the system shows of one agent; CPU between two readings at least 0.1 s apart."""
-        return self._view.agent(_ref(agent))
-
-    def statuses(self, *, all: bool = False) -> list[AgentStatus]:
-        """The same of every agent that has not ended, or of `all`."""
-        return self._view.agents(all=all)
-
-    def summary(self) -> Summary:
-        """Counts by state, and what the living agents use together."""
-        return self._view.summary()
-
-    def health(self, agent: AgentRef) -> HealthCheck:
-        """A quick check of one agent: alive, not a zombie, not stopped. A change is recorded (HEALTH_CHANGED)."""
-        check = self._view.health([_ref(agent)])[0]
-        observed = do.ObserveHealth(health=Health(check.health), evidence=check.why)
-        self._do(self._coordinator.observe_health(check.id, observed))
-        return check
-
-    def events(
-        self, after: int = 0, follow: bool = False, agent: AgentRef | None = None
-    ) -> Iterator[RecordedEvent]:
-        """The log after position `after`, in order; with `follow` it goes on as events come, and does not end."""
-        stream = None if agent is None else f"agent/{self._id(agent)}"
-        if not follow:
-            yield from self._view.reader.events(after=after, stream=stream)
-            return
-        for event in self._coordinator.store.follow(after=after):
-            if stream is None or event.stream == stream:
-                yield event
-
     # --- ending -------------------------------------------------------------------------------------------------
 
     def stop(
@@ -273,10 +235,6 @@ class Manager:
     # --- the names of the design that this one replaced -----------------------------------------------------------
 
     spawn_agent = spawn
-    get_agent_status = status
-    monitor_all_agents = statuses
-    get_process_summary = summary
-    check_process_health = health
     kill_agent = kill
 
     def cleanup(self, agent: AgentRef | None = None) -> list[AgentStatus]:
@@ -295,23 +253,5 @@ class Manager:
         failures = list(self._view.reader.events(stream=f"agent/{status.id}", types=("FAILED",)))
         raise StartFailed.of(status, failures[-1].as_json()["data"])
 
-    def _id(self, agent: AgentRef) -> str:
-        return agent.id if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False).id
-
     def _origin(self, actor: str | None) -> Origin:
         return Origin.of(actor or self._actor)
-
-    @system_refusals("go on")
-    def _do(self, work: Any, timeout: float | None = None) -> Any:
-        future = self._coordinator.call(work)
-        try:
-            return future.result(timeout)
-        except concurrent.futures.TimeoutError:
-            future.cancel()
-            raise TimedOut(f"cannot wait longer: {timeout:.3g} s have passed; the agents go on") from None
-        except concurrent.futures.CancelledError as error:
-            raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
-
-
-def _ref(agent: AgentRef) -> str:
-    return agent.id if isinstance(agent, AgentStatus) else agent

@@ -1,9 +1,9 @@
-"""A wait that is given up once it has been in vain for a while."""
+"""Waits for all or any of several, and one that is given up once it has been in vain for a while."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from eventstore.state import AgentState
@@ -39,3 +39,16 @@ async def unless_in_vain(wait: Coroutine[Any, Any, None], is_in_vain: Callable[[
             looks = looks + 1 if is_in_vain() else 0
     finally:
         waiting.cancel()
+
+
+async def all_or_any(waits: Iterable[Coroutine[Any, Any, None]], *, any_of_them: bool) -> None:
+    """Return once all of the waits are over, or the first of them. Raises what those raise."""
+    waiting = [asyncio.ensure_future(wait) for wait in waits]
+    when = asyncio.FIRST_COMPLETED if any_of_them else asyncio.ALL_COMPLETED
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=when)
+        for task in done:
+            task.result()
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from manager.cli import exit_codes
-from manager.cli.durations import duration_text, size_text
 from manager.cli.options import PAIR, agents_argument
 from manager.cli.render import Column, console, plain_table, rich_table, show_table
 from manager.cli.session import Session, current, now, shared_options, write, write_json
+from projections.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
     from manager.status import AgentStatus

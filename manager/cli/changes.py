@@ -11,11 +11,11 @@ import click
 
 from eventstore.errors import InvalidRequest, OutliveError
 from manager.cli import exit_codes
-from manager.cli.durations import duration_text
 from manager.cli.options import GRACE, SIGNAL, agent_argument, agents_argument
-from manager.cli.sentences import exit_text, sentence, signal_name
 from manager.cli.session import Session, changing_options, complain, current, say, write, write_json
 from manager.cli.times import MICROSECONDS
+from projections.quantities import duration_text
+from projections.sentences import exit_text, sentence, signal_name
 
 if TYPE_CHECKING:
     from manager.door import Door

@@ -13,11 +13,11 @@ import click
 from eventstore import trust
 from eventstore.errors import NoDatabase, OutliveError, SchemaMismatch
 from manager.cli import exit_codes
-from manager.cli.durations import size_text
 from manager.cli.holder import is_held
 from manager.cli.render import Column, show_table
 from manager.cli.session import Session, current, shared_options, write_json
 from manager.evidence import known_head, unknown_attempts
+from projections.quantities import size_text
 
 if TYPE_CHECKING:
     from eventstore.reader import Reader

@@ -11,9 +11,9 @@ import click
 
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import INSTANT, agent_argument
-from manager.cli.sentences import SENTENCES, sentence
 from manager.cli.session import Session, current, shared_options, write, write_json
 from manager.cli.times import time_text
+from projections.sentences import SENTENCES, sentence
 
 if TYPE_CHECKING:
     from eventstore.reader import Reader

@@ -12,10 +12,10 @@ import click
 
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import agent_argument
-from manager.cli.sentences import exit_text
 from manager.cli.session import Session, changing_options, complain, current, say, write, write_json
 from manager.cli.specification import build_spec, spec_options
 from manager.cli.tailing import POLL_SECONDS, AgentTail, Ending, Passage
+from projections.sentences import exit_text
 
 if TYPE_CHECKING:
     from manager.status import AgentStatus

@@ -13,12 +13,12 @@ import click
 
 from manager.cli import exit_codes, sanitize
 from manager.cli.agents import preamble
-from manager.cli.durations import duration_text, size_text
 from manager.cli.options import agents_argument
 from manager.cli.render import STATE_STYLES
-from manager.cli.sentences import exit_text, sentence
 from manager.cli.session import Session, current, now, shared_options, write, write_json
 from manager.cli.times import MICROSECONDS, from_rfc3339, time_text
+from projections.quantities import duration_text, size_text
+from projections.sentences import exit_text, sentence
 
 if TYPE_CHECKING:
     from eventstore.record import RecordedEvent

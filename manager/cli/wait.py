@@ -10,8 +10,8 @@ import click
 from manager.cli import exit_codes
 from manager.cli.options import DURATION, agents_argument
 from manager.cli.run import own_code
-from manager.cli.sentences import exit_text
 from manager.cli.session import Session, changing_options, current, write, write_json
+from projections.sentences import exit_text
 
 if TYPE_CHECKING:
     from manager.status import AgentStatus

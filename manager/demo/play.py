@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from eventstore.record import RecordedEvent
-from manager.cli.durations import duration_text, size_text
-from manager.cli.sentences import exit_text, sentence
 from manager.cli.times import time_text
 from manager.demo.agents import COMPLETES, END_UNWATCHED, Stage, about
 from manager.demo.coordinator import READY
@@ -25,6 +23,8 @@ from manager.process.identity import prove_child
 from manager.process.signalling import send_signal
 from manager.status import AgentStatus
 from manager.view import View
+from projections.quantities import duration_text, size_text
+from projections.sentences import exit_text, sentence
 
 PATIENCE_SECONDS = 30.0  # for what must happen: a busy machine is slow, a broken promise takes for ever
 GRACE = (1.0, 0.5, 5.0)  # waits of the stop at the end: SIGTERM, SIGTERM to the tree, SIGKILL

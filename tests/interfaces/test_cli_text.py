@@ -18,9 +18,10 @@ from manager.cli import durations, exit_codes, sanitize, times
 from manager.cli.agents import STATES, short_ids
 from manager.cli.options import parse_signal
 from manager.cli.render import STATE_STYLES, Column, plain_table
-from manager.cli.sentences import SENTENCES, sentence
 from manager.cli.specification import parse_codes, parse_restart, parse_umask, read_env_file
 from manager.cli.tailing import Lines, offset_of_last_lines
+from projections import quantities
+from projections.sentences import SENTENCES, sentence
 
 NOW = 1_763_820_000_000_000
 
@@ -73,7 +74,7 @@ def test_grace_is_three_waits() -> None:
 )
 def test_durations_as_people_read_them(seconds: float | None, text: str) -> None:
     """Two units are enough."""
-    assert durations.duration_text(seconds) == text
+    assert quantities.duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_durations_as_people_read_them(seconds: float | None, text: str) -> None
 )
 def test_sizes_as_people_read_them(size: int | None, text: str) -> None:
     """Powers of 1024 with three digits at the most."""
-    assert durations.size_text(size) == text
+    assert quantities.size_text(size) == text
 
 
 def test_instants() -> None:

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from manager.cli.durations import duration_text
+from projections.quantities import duration_text
 
 Data = Mapping[str, Any]
 

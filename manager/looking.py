@@ -1,0 +1,84 @@
+"""What `Manager` answers: questions about agents and the log, which change no agent."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Iterator
+from typing import Any
+
+from eventstore.errors import InvalidRequest
+from eventstore.record import RecordedEvent
+from eventstore.values import Health
+from manager import commands as do
+from manager.coordinator import Coordinator
+from manager.errors import TimedOut, system_refusals
+from manager.status import AgentStatus, HealthCheck, Summary
+from manager.view import View
+
+AgentRef = str | AgentStatus
+
+
+class Looking:
+    """The part of `Manager` that asks. Errors as there."""
+
+    def __init__(self, coordinator: Coordinator, view: View) -> None:
+        self._coordinator = coordinator
+        self._view = view
+
+    def status(self, agent: AgentRef) -> AgentStatus:
+        """What the log knows and the system shows of one agent; CPU between two readings at least 0.1 s apart."""
+        return self._view.agent(_ref(agent))
+
+    def statuses(self, *, all: bool = False) -> list[AgentStatus]:
+        """The same of every agent that has not ended, or of `all`."""
+        return self._view.agents(all=all)
+
+    def summary(self) -> Summary:
+        """Counts by state, and what the living agents use together."""
+        return self._view.summary()
+
+    def health(self, agent: AgentRef) -> HealthCheck:
+        """A quick check of one agent: alive, not a zombie, not stopped. A change is recorded (HEALTH_CHANGED)."""
+        check = self._view.health([_ref(agent)])[0]
+        observed = do.ObserveHealth(health=Health(check.health), evidence=check.why)
+        self._do(self._coordinator.observe_health(check.id, observed))
+        return check
+
+    def events(
+        self, after: int = 0, follow: bool = False, agent: AgentRef | None = None
+    ) -> Iterator[RecordedEvent]:
+        """The log after position `after`, in order; with `follow` it goes on as events come, and does not end."""
+        stream = None if agent is None else f"agent/{self._id(agent)}"
+        if not follow:
+            yield from self._view.reader.events(after=after, stream=stream)
+            return
+        for event in self._coordinator.store.follow(after=after):
+            if stream is None or event.stream == stream:
+                yield event
+
+    # --- the names of the design that this one replaced -----------------------------------------------------------
+
+    get_agent_status = status
+    monitor_all_agents = statuses
+    get_process_summary = summary
+    check_process_health = health
+
+    # --- details ------------------------------------------------------------------------------------------------
+
+    def _id(self, agent: AgentRef) -> str:
+        return agent.id if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False).id
+
+    @system_refusals("go on")
+    def _do(self, work: Any, timeout: float | None = None) -> Any:
+        future = self._coordinator.call(work)
+        try:
+            return future.result(timeout)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise TimedOut(f"cannot wait longer: {timeout:.3g} s have passed; the agents go on") from None
+        except concurrent.futures.CancelledError as error:
+            raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
+
+
+def _ref(agent: AgentRef) -> str:
+    return agent.id if isinstance(agent, AgentStatus) else agent
