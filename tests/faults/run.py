@@ -200,8 +200,10 @@ class Run:
         return [line.split()[1:] for line in text.splitlines() if line.startswith(kind + " ")]
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
-        """The events of one type, as the log has their fields."""
+        """The events of one type, as the log has their fields; none where every life died before it made the log."""
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/events.db?mode=ro", uri=True)) as log:
+            if not log.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchall():
+                return []
             found = log.execute("SELECT data FROM events WHERE type = ? ORDER BY position", (kind,))
             return [json.loads(row[0]) for row in found]
 
