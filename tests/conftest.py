@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import tally as tallies
+from tests.support.projected import wrong_rows
 
 POSTGRES_LIBRARY = Path("/usr/lib/postgresql")  # Debian keeps initdb there, outside PATH
 
@@ -46,6 +48,17 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OUTLIVE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(autouse=True)
+def rows_are_what_the_log_says(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did to a home, its rows are a fold of its log; marked `damages`: where they can't be."""
+    place: Path | None = None
+    if "tmp_path" in request.fixturenames and not request.node.get_closest_marker("damages"):
+        place = request.getfixturevalue("tmp_path")
+    yield
+    if place is not None:
+        assert not wrong_rows(place)
 
 
 @pytest.fixture

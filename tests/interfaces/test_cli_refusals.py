@@ -200,6 +200,7 @@ def _foreign(database: sqlite3.Connection) -> None:
     database.execute("DROP TABLE alembic_version")
 
 
+@pytest.mark.damages
 @pytest.mark.parametrize("change", [_newer, _foreign])
 def test_a_database_that_is_not_of_this_release(
     outlive: CommandLine, change: Callable[[sqlite3.Connection], None]

@@ -73,6 +73,7 @@ def test_a_home_of_an_older_release_gets_a_head(home: Path) -> None:
     assert not (home / "head").exists()
 
 
+@pytest.mark.damages
 def test_a_log_that_lost_a_start_is_not_adopted(home: Path) -> None:
     """A directory that the log does not know was made after its SPAWNING: the log's end was cut off."""
     _as_of_an_older_release(home)
