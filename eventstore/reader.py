@@ -45,6 +45,9 @@ class Source(Protocol):
     def snapshot(self) -> AbstractContextManager[None]:
         """Queries inside see one moment of the database."""
 
+    def hold(self) -> None:
+        """From now on every query sees this moment, and statements may make temporary tables and views."""
+
     def close(self) -> None:
         """Let go of the database."""
 
@@ -87,10 +90,23 @@ class Reader:
         """Queries inside see one moment of the database; other threads wait meanwhile."""
         return self._source.snapshot()
 
+    def hold(self) -> None:
+        """From now on every query sees this moment; temporary tables and views may be made, which hide the others."""
+        self._source.hold()
+
     def head(self) -> Head:
         """The last position, its hash and its time; position 0 for an empty log."""
         rows = self.rows("SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1")
         return Head(*rows[0]) if rows else chain.EMPTY
+
+    def position_before(self, instant: int) -> int:
+        """The last position that was recorded before `instant`: a search by halves, for times never run backwards."""
+        low, high = 0, self.head().position
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = next(self.events(after=middle - 1, limit=1))
+            low, high = (middle, high) if found.recorded_at < instant else (low, middle - 1)
+        return low
 
     def events(
         self,

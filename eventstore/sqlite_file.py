@@ -104,6 +104,7 @@ class SqliteSource:
         self._path = path
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._is_held = False
         self._opened = identity(path)
         if self._opened is None:
             raise NoDatabase(
@@ -148,12 +149,23 @@ class SqliteSource:
     def snapshot(self) -> Iterator[None]:
         """Queries inside see one moment of the database. Other threads wait meanwhile."""
         with self._lock:
+            if self._is_held:
+                yield
+                return
             self.fetch("BEGIN")
             try:
                 self.fetch("SELECT 1 FROM sqlite_master")
                 yield
             finally:
                 self._connection.rollback()
+
+    def hold(self) -> None:
+        """From now on every query sees this moment, and statements may make temporary tables and views."""
+        with self._lock:
+            # The file stays read-only all the same: that is how it was opened.
+            for statement in ("PRAGMA query_only = OFF", "BEGIN", "SELECT 1 FROM sqlite_master"):
+                self.fetch(statement)
+            self._is_held = True
 
     def close(self) -> None:
         """Let go of the file."""

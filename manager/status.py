@@ -28,10 +28,13 @@ class ExitStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """A look at a living process and its tree. `cpu_percent`: of one core, between two readings, the whole tree."""
+    """A look at a living process and its tree. `cpu_percent`: of one core, between two readings, the whole tree.
 
-    is_alive: bool
-    is_zombie: bool
+    `is_alive` and `is_zombie` are None where nobody can look any more: in the past.
+    """
+
+    is_alive: bool | None
+    is_zombie: bool | None
     process_status: str | None
     cpu_percent: float | None
     memory_bytes: int | None
@@ -84,9 +87,16 @@ class AgentStatus:
     is_final: bool
 
     @property
-    def is_alive(self) -> bool:
-        """Whether its main process, or the tree that a daemon's has left behind, was seen alive at this look."""
+    def is_alive(self) -> bool | None:
+        """Whether its main process, or the tree that a daemon's has left behind, was seen alive; None: see `Vitals`."""
         return self.vitals.is_alive
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is alive; where nobody can look, whether the log has its process as started and not ended."""
+        if self.is_alive is None:
+            return self.pid is not None and self.ended_at is None
+        return self.is_alive
 
     def as_json(self) -> dict[str, Any]:
         """The agent object of `ps --json` and `run --json`, with the further fields of `status --json`."""
@@ -196,6 +206,25 @@ class HealthCheck:
             "ok": self.is_ok,
             "why": self.why,
         }
+
+
+def check(status: AgentStatus) -> HealthCheck:
+    """Whether an agent's process is alive, not a zombie, and not stopped or stuck. What ended is unhealthy."""
+    is_ok, why = True, "running"
+    if status.is_final:
+        is_ok, why = False, status.note or status.state.lower()
+    elif status.vitals.is_zombie:
+        is_ok, why = False, "its process is a zombie"
+    elif status.state == "BACKOFF":
+        is_ok, why = False, "waiting for its next attempt"
+    elif not status.is_alive:
+        is_ok, why = False, "its process is not alive"
+    elif status.vitals.process_status in ("stopped", "tracing-stop", "disk-sleep"):
+        is_ok, why = False, f"its process is in {status.vitals.process_status}"
+    health = "healthy" if is_ok else "degraded" if status.is_alive else "unhealthy"
+    return HealthCheck(
+        id=status.id, name=status.name, state=status.state, health=health, is_ok=is_ok, why=why
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

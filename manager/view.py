@@ -19,8 +19,9 @@ from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head, rfc3339
 from manager import vitals
+from manager.output import tail
 from manager.process.procfs import boot_id
-from manager.status import NOT_ALIVE, AgentStatus, ExitStatus, HealthCheck, Summary, Vitals
+from manager.status import NOT_ALIVE, AgentStatus, ExitStatus, HealthCheck, Summary, Vitals, check
 from projections import queries
 from projections.queries import AgentRow, AttemptRow
 
@@ -75,6 +76,16 @@ class View:
             reader.close()
             raise
         return cls(home, reader, doubt if verdict.is_intact else verdict.detail)
+
+    @property
+    def home(self) -> Path:
+        """The directory."""
+        return self._home
+
+    @property
+    def as_of(self) -> int | None:
+        """The instant that is shown, where it is not the present."""
+        return None
 
     @property
     def is_empty(self) -> bool:
@@ -167,6 +178,11 @@ class View:
             rows.append(ProcessRow(pid, parent, depth, command, memory, cpu))
         return rows
 
+    def last_lines(self, status: AgentStatus, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The last lines of its latest attempt's stdout and stderr."""
+        out, err = (tail(self.log_path(status, stream=stream), count) for stream in ("stdout", "stderr"))
+        return out, err
+
     def log_path(
         self, status: AgentStatus, *, stream: Literal["stdout", "stderr"], attempt: int | None = None
     ) -> Path:
@@ -187,7 +203,7 @@ class View:
             samples = self._sampler.sample([target for _, target in targets])
         seen = dict(zip((index for index, _ in targets), samples, strict=True))
         return [
-            _status(row, seen.get(index, NOT_ALIVE), is_looked_at=with_vitals)
+            status_of(row, seen.get(index, NOT_ALIVE), is_looked_at=with_vitals)
             for index, row in enumerate(rows)
         ]
 
@@ -200,32 +216,14 @@ def _known(home: Path) -> tuple[Head, str | None]:
         return EMPTY, str(error)
 
 
-def check(status: AgentStatus) -> HealthCheck:
-    """Whether an agent's process is alive, not a zombie, and not stopped or stuck. What ended is unhealthy."""
-    is_ok, why = True, "running"
-    if status.is_final:
-        is_ok, why = False, status.note or status.state.lower()
-    elif status.vitals.is_zombie:
-        is_ok, why = False, "its process is a zombie"
-    elif status.state == "BACKOFF":
-        is_ok, why = False, "waiting for its next attempt"
-    elif not status.is_alive:
-        is_ok, why = False, "its process is not alive"
-    elif status.vitals.process_status in ("stopped", "tracing-stop", "disk-sleep"):
-        is_ok, why = False, f"its process is in {status.vitals.process_status}"
-    health = "healthy" if is_ok else "degraded" if status.is_alive else "unhealthy"
-    return HealthCheck(
-        id=status.id, name=status.name, state=status.state, health=health, is_ok=is_ok, why=why
-    )
-
-
 def _target(row: AgentRow) -> vitals.Target:
     assert row.pid is not None
     return vitals.Target(row.pid, row.start_ticks, row.shim_pid)
 
 
-def _status(row: AgentRow, seen: Vitals, *, is_looked_at: bool) -> AgentStatus:
-    end = row.ended_at or (time_ns() // 1000 if seen.processes else None)
+def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | None = None) -> AgentStatus:
+    """The row, and what was seen of its process: by a look just now, or up to the instant `as_of`."""
+    end = row.ended_at or as_of or (time_ns() // 1000 if seen.processes else None)
     runtime = None if row.started_at is None or end is None else max(0, end - row.started_at) / 1e6
     is_gone = is_looked_at and row.ended_at is None and row.pid is not None and not seen.processes
     status = AgentStatus(
@@ -253,7 +251,7 @@ def _status(row: AgentRow, seen: Vitals, *, is_looked_at: bool) -> AgentStatus:
         is_final=row.is_final,
     )
     # What is seen now is newer than the last verdict that somebody recorded.
-    return replace(status, health=check(status).health) if seen.processes else status
+    return replace(status, health=check(status).health) if is_looked_at and seen.processes else status
 
 
 def _exit(row: AgentRow) -> ExitStatus | None:

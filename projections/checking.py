@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -18,12 +18,10 @@ from projections.agents import (
     STREAM_PREFIX,
     AgentsProjection,
     Row,
-    advance,
     agent_id_of,
     agent_row,
-    attempt_row,
-    is_over,
 )
+from projections.folding import folded_rows
 
 _IDS_A_QUERY = 500
 _SHOWN_CHARACTERS = 60
@@ -103,26 +101,14 @@ def _agents(reader: Reader) -> Iterator[Difference]:
     for agent_id in sorted(ids):
         live = _rows(reader, tables.agents, [agent_id])
         try:
-            agent, attempts = _folded(agent_id, reader.events(stream=STREAM_PREFIX + agent_id))
+            rows = dict(folded_rows(agent_id, reader.events(stream=STREAM_PREFIX + agent_id)))
         except (IllegalTransition, StoreDamaged) as error:
             yield Difference(agent_id, None, "*", live and "present", f"cannot be told: {error}")
             continue
-        yield from _compare(agent_id, None, live[0] if live else None, agent)
+        yield from _compare(agent_id, None, live[0] if live else None, rows.pop(None, None))
         live_attempts = {row["attempt"]: row for row in _rows(reader, tables.attempts, [agent_id])}
-        for attempt in sorted(live_attempts.keys() | attempts.keys()):
-            yield from _compare(agent_id, attempt, live_attempts.get(attempt), attempts.get(attempt))
-
-
-def _folded(agent_id: str, history: Iterable[RecordedEvent]) -> tuple[Row | None, dict[int, Row]]:
-    state: AgentState | None = None
-    last: RecordedEvent | None = None
-    attempts: dict[int, tuple[AgentState, RecordedEvent]] = {}
-    for last in history:
-        before, state = state, advance(state, last)
-        if state is not None and not is_over(before, state):
-            attempts[state.attempt] = state, last
-    agent = None if state is None or last is None else agent_row(agent_id, state, last)
-    return agent, {attempt: attempt_row(agent_id, *pair) for attempt, pair in attempts.items()}
+        for attempt in sorted(live_attempts.keys() | {number for number in rows if number is not None}):
+            yield from _compare(agent_id, attempt, live_attempts.get(attempt), rows.get(attempt))
 
 
 def _live(reader: Reader, ids: list[str]) -> dict[str, Row | None]:

@@ -73,6 +73,7 @@ def ps_command(
         return view.agents(all=every or _has_final(states), states=states, labels=dict(labels))
 
     if watch:
+        session.require_present("--watch")
         _watch(session, view, look)
     elif session.json:
         write_json(document(view, look()))
@@ -113,10 +114,13 @@ def document(view: View, agents: Sequence[AgentStatus]) -> dict[str, Any]:
 
 def preamble(view: View) -> dict[str, Any]:
     """Schema, time, and how far the log had come; position 0 and no hash where nothing was ever recorded."""
+    from eventstore.record import rfc3339
+
     head = None if view.is_empty else view.reader.head()
     return {
         "schema": SCHEMA,
         "generated_at": _now_text(),
+        **({} if view.as_of is None else {"as_of": rfc3339(view.as_of)}),
         "head": {"position": head.position if head else 0, "hash": head.hash.hex() if head else None},
     }
 
@@ -157,7 +161,7 @@ def _rows(agents: Sequence[AgentStatus], *, is_short: bool) -> list[tuple[str, .
             ids.get(agent.id, agent.id),
             agent.state,
             str(agent.attempt),
-            _number(agent.pid if agent.is_alive else None),
+            _number(agent.pid if agent.is_running else None),
             duration_text(agent.runtime_seconds),
             "-" if agent.vitals.cpu_percent is None else f"{agent.vitals.cpu_percent:.1f}",
             size_text(agent.vitals.memory_bytes),
@@ -169,7 +173,7 @@ def _rows(agents: Sequence[AgentStatus], *, is_short: bool) -> list[tuple[str, .
 
 
 def _caption(agents: Sequence[AgentStatus]) -> str:
-    live = sum(agent.is_alive for agent in agents)
+    live = sum(agent.is_running for agent in agents)
     waiting = sum(agent.state == "BACKOFF" for agent in agents)
     ended = sum(agent.is_final for agent in agents)
     parts = [f"{live} live"] + [f"{n} {what}" for n, what in ((waiting, "waiting"), (ended, "ended")) if n]

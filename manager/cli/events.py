@@ -56,6 +56,8 @@ def events_command(
     `--since` and `--until` go by the time at which an event was recorded, which never runs backwards in the log.
     """
     session = current()
+    if follow:
+        session.require_present("--follow")
     view = session.view()
     stream = None if agent is None else f"agent/{view.agent(agent).id}"
     names = Names(view)
@@ -64,7 +66,7 @@ def events_command(
             return exit_codes.DONE
         time.sleep(POLL_SECONDS)
         view = session.view()
-    start = after if since is None else max(after, position_before(view.reader, since))
+    start = after if since is None else max(after, view.reader.position_before(since))
     source = _followed if follow else _stored
     for event in source(view.reader, after=start, stream=stream, types=types):
         if until is not None and event.recorded_at > until:
@@ -98,16 +100,6 @@ def line(event: RecordedEvent, name: str, *, utc: bool) -> str:
     text = sentence(event.type, json.loads(event.data))
     when = time_text(event.occurred_at, utc=utc)
     return sanitize.one_line(f"{when}  {name}  {event.type}  {text}  [{event.actor}]")
-
-
-def position_before(reader: Reader, instant: int) -> int:
-    """The last position that was recorded before `instant`: a search by halves, for `recorded_at` never decreases."""
-    low, high = 0, reader.head().position
-    while low < high:
-        middle = (low + high + 1) // 2
-        found = next(reader.events(after=middle - 1, limit=1))
-        low, high = (middle, high) if found.recorded_at < instant else (low, middle - 1)
-    return low
 
 
 def _stored(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from manager.cli.durations import parse_duration, parse_grace
 from manager.cli.session import now
 from manager.cli.times import parse_instant
+
+if TYPE_CHECKING:
+    from manager.past import Moment
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -58,7 +61,18 @@ DURATION = _Parsed("duration", parse_duration)
 GRACE = _Parsed("s,s,s", parse_grace)
 PAIR = _Parsed("key=value", parse_pair)
 SIGNAL = _Parsed("signal", parse_signal)
+MOMENT = _Parsed("time or position", lambda text: parse_moment(text, now=now()))
 INSTANT = _Parsed("time", lambda text: parse_instant(text, now=now()))
+
+
+def parse_moment(text: str, *, now: int) -> Moment:
+    """A position of the log (a bare number), or a time as `parse_instant` has it. Raises `ValueError`."""
+    from manager.past import Moment
+
+    number = text.strip()
+    if number.isascii() and number.isdigit():
+        return Moment(position=int(number))
+    return Moment(instant=parse_instant(text, now=now))
 
 
 def complete_agents(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -18,6 +18,7 @@ from manager.cli import sanitize
 
 if TYPE_CHECKING:
     from manager.door import Door
+    from manager.past import Moment
     from manager.view import View
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -34,6 +35,7 @@ class Session:
     utc: bool = False
     verbose: bool = False
     takeover: bool = False
+    moment: Moment | None = None
     is_warned: bool = False
 
     @property
@@ -51,11 +53,15 @@ class Session:
     def view(self) -> View:
         """For reading: takes no lock, asks nobody. Raises `StoreUnavailable`, `StoreDamaged` or `SchemaMismatch`.
 
-        What speaks against the log is told on stderr, once.
+        Shows the past where a moment is set. What speaks against the log is told on stderr, once.
         """
         from manager.view import View
 
         view = View.open(self.home, self.database_url)
+        if self.moment is not None:
+            from manager.past import view_at
+
+            view = view_at(view, self.moment, now=now())
         if view.doubt and not self.is_warned:
             say(f"outlive: do not trust what the log says: {view.doubt}; see `outlive verify`")
             self.is_warned = True
@@ -66,6 +72,13 @@ class Session:
         from manager.door import open_door
 
         return open_door(self.home, self.database_url, actor=actor(), takeover=self.takeover)
+
+    def require_present(self, option: str) -> None:
+        """Raise `InvalidRequest` for an option that waits for something new where the past is shown."""
+        if self.moment is not None:
+            from eventstore.errors import InvalidRequest
+
+            raise InvalidRequest(f"cannot wait for news with {option}: the past is over; leave it out")
 
     @property
     def is_terminal(self) -> bool:

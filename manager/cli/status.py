@@ -31,9 +31,10 @@ LAST_LINES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screen:
-    """Everything that `status` shows of one agent. `process` is the recorded identity of the present attempt."""
+    """Everything that `status` shows of one agent `at` an instant. `process`: the recorded one of this attempt."""
 
     status: AgentStatus
+    at: int
     process: Mapping[str, Any] | None
     tree: list[ProcessRow]
     events: list[RecordedEvent]
@@ -73,13 +74,11 @@ def status_command(*, agents: tuple[str, ...]) -> int:
         write_json({**preamble(view), "agents": [screen.as_json() for screen in screens]})
     else:
         write("\n\n".join("\n".join(lines(screen, session)) for screen in screens))
-    return exit_codes.DONE if all(screen.status.is_alive for screen in screens) else exit_codes.NOT_RUNNING
+    return exit_codes.DONE if all(screen.status.is_running for screen in screens) else exit_codes.NOT_RUNNING
 
 
 def look(view: View, status: AgentStatus) -> Screen:
     """Gather what the log, the files and the system say of one agent."""
-    from manager.output import tail
-
     process: Mapping[str, Any] | None = None
     last: deque[RecordedEvent] = deque(maxlen=LAST_EVENTS)
     for event in view.reader.events(stream=f"agent/{status.id}"):
@@ -88,13 +87,15 @@ def look(view: View, status: AgentStatus) -> Screen:
             process = None
         elif event.type == "STARTED":
             process = json.loads(event.data).get("process")
+    stdout, stderr = view.last_lines(status, LAST_LINES)
     return Screen(
         status=status,
+        at=view.as_of or now(),
         process=process,
         tree=view.tree(status) if status.is_alive else [],
         events=list(last),
-        stdout=tail(view.log_path(status, stream="stdout", attempt=None), LAST_LINES),
-        stderr=tail(view.log_path(status, stream="stderr", attempt=None), LAST_LINES),
+        stdout=stdout,
+        stderr=stderr,
     )
 
 
@@ -104,7 +105,7 @@ def lines(screen: Screen, session: Session) -> list[str]:
     since = from_rfc3339(status.state_since)
     shown = _coloured(session, status.state)
     head = f"{sanitize.one_line(status.name)} · {status.id}"
-    ago = duration_text((now() - since) / MICROSECONDS)
+    ago = duration_text((screen.at - since) / MICROSECONDS)
     facts = [
         ("state", f"{shown} since {time_text(since, utc=session.utc)} ({ago} ago), attempt {status.attempt}"),
         ("command", shlex.join(status.command)),
@@ -142,7 +143,7 @@ def _coloured(session: Session, state: str) -> str:
 def _process(screen: Screen) -> str:
     if screen.process is None:
         return "none was recorded"
-    where = "" if screen.status.is_alive else " (gone)"
+    where = "" if screen.status.is_running else " (gone)"
     identity = screen.process
     return (
         f"{identity['pid']}{where}, started at tick {identity['start_ticks']} of boot {identity['boot_id']}, "
@@ -162,7 +163,7 @@ def _exit(status: AgentStatus) -> str:
 
 
 def _uses(status: AgentStatus) -> str:
-    if not status.is_alive:
+    if not status.is_running or not status.vitals.processes:
         return ""
     vitals = status.vitals
     cpu = "-" if vitals.cpu_percent is None else f"{vitals.cpu_percent:.1f} %"

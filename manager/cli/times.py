@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 
 from manager.cli.durations import parse_duration
 
-_AGO = re.compile(r"((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?:\s*ago)?", re.ASCII)
+_AGO = re.compile(r"-?((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?:\s*ago)?", re.ASCII)
+_UNIT = re.compile(r"(?<=\d)\s*(second|minute|hour|day)s?\b\s*", re.ASCII)  # 2 hours → 2h
 MICROSECONDS = 1_000_000
 
 
 def parse_instant(text: str, *, now: int) -> int:
-    """An RFC 3339 time (local where it has no zone), or a time before `now`: `10m`, `2h ago`. Raises `ValueError`."""
-    ago = _AGO.fullmatch(text.strip())
+    """An RFC 3339 time (local where it has no zone), or one before `now`: `10m`, `-2h`, `3 days ago`.
+
+    Raises `ValueError`.
+    """
+    ago = _AGO.fullmatch(_UNIT.sub(lambda word: word[1][0], text.strip()))
     if ago:
         return now - round(parse_duration(ago[1]) * MICROSECONDS)
     try:

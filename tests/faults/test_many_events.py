@@ -22,7 +22,15 @@ from tests.support.tally import Tally
 
 AGENTS = 200
 MOST_MEGABYTES = 256
-COMMANDS = (("verify",), ("rebuild", "--check"), ("rebuild",), ("recover",), ("ps", "--all"), ("events",))
+COMMANDS = (
+    ("verify",),
+    ("rebuild", "--check"),
+    ("rebuild",),
+    ("recover",),
+    ("at", "10000", "ps", "--all"),
+    ("ps", "--all"),
+    ("events",),
+)
 PROGRAM = """
 import re, sys
 from manager.cli.main import main
