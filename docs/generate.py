@@ -11,7 +11,8 @@ from inspect import cleandoc
 from pathlib import Path
 
 from eventstore import values
-from eventstore.events import EVENT_TYPES, CoordinatorEvent, Event
+from eventstore.events import EVENT_TYPES, Event
+from eventstore.home_events import CoordinatorEvent
 from eventstore.lifecycle import TRANSITIONS
 
 FOLDER = Path(__file__).resolve().parent
@@ -23,7 +24,7 @@ def events_document() -> str:
     ours = set(CoordinatorEvent.__args__)
     lines = [
         "# Events\n",
-        WRITTEN_BY.format(source="`eventstore/events.py` and `eventstore/values.py`"),
+        WRITTEN_BY.format(source="`eventstore/events.py`, `home_events.py` and `values.py`"),
         "Times (`…_at`) are integers, microseconds since the epoch in UTC; `…_seconds` are durations. A type name and",
         "its version never change their meaning; older shapes are read as the newest.\n",
         "## Of an agent\n",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from eventstore.home_events import CoordinatorEvent
 from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse, record
 
 
@@ -234,46 +235,6 @@ class AgentReattached:
     unwatched_seconds: float
 
 
-@record
-class CoordinatorStarted:
-    """A coordinator took the home. Every later event of the home carries this epoch until the next one."""
-
-    TYPE: ClassVar = "COORDINATOR_STARTED"
-    SCHEMA_VERSION: ClassVar = 1
-    attempt: ClassVar[None] = None
-    epoch: int
-    pid: int
-    boot_id: str
-    version: str
-
-
-@record
-class CoordinatorStopped:
-    """A coordinator let go of the home in good order; `agents_left` were running then."""
-
-    TYPE: ClassVar = "COORDINATOR_STOPPED"
-    SCHEMA_VERSION: ClassVar = 1
-    attempt: ClassVar[None] = None
-    epoch: int
-    agents_left: int
-
-
-@record
-class RecoveryCompleted:
-    """What a recovery found, in agents, and how long it took."""
-
-    TYPE: ClassVar = "RECOVERY_COMPLETED"
-    SCHEMA_VERSION: ClassVar = 1
-    attempt: ClassVar[None] = None
-    epoch: int
-    reattached: int
-    ended: int
-    lost: int
-    never_started: int
-    resumed_stops: int
-    duration_seconds: float
-
-
 AgentEvent = (
     AgentSpawning
     | AgentStarted
@@ -294,6 +255,5 @@ AgentEvent = (
     | RestartGivenUp
     | AgentReattached
 )
-CoordinatorEvent = CoordinatorStarted | CoordinatorStopped | RecoveryCompleted
 Event = AgentEvent | CoordinatorEvent
 EVENT_TYPES: Mapping[str, type[Event]] = {cls.TYPE: cls for cls in Event.__args__}

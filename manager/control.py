@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, OutliveError
+from eventstore.home_events import RefusalRule
 from manager.errors import HomeError
 from manager.messages import address, describe, lines, rebuild, send
+from manager.refusals import Refusal, RefusalLog
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_CLIENTS = 256  # each has a thread, and `wait` may keep it for days
@@ -31,6 +33,7 @@ ANSWER_SECONDS = 60.0  # for an answer to be taken
 ACCEPT_AGAIN_SECONDS = 0.1
 ACCEPT_SECONDS = 2.0  # a coordinator that does not even accept within this time is stopped or stuck
 STARTS_END_SECONDS = 2.0  # for starts under way when the coordinator leaves
+_NOTHING = object()
 
 
 class NoCoordinator(OutliveError):
@@ -48,11 +51,19 @@ class Caller(NamedTuple):
     is_gone: Callable[[], bool]
 
 
+class _Peer(NamedTuple):
+    uid: int
+    pid: int | None
+
+
 class ControlServer:
     """Listens from its construction to `close`, answering each request with what `carry_out` gives."""
 
-    def __init__(self, path: Path, carry_out: Callable[[Caller, dict[str, Any]], Any]) -> None:
+    def __init__(
+        self, path: Path, carry_out: Callable[[Caller, dict[str, Any]], Any], refusals: RefusalLog
+    ) -> None:
         self._carry_out = carry_out
+        self._refusals = refusals
         self._path = path
         self._connections: set[socket.socket] = set()
         self._starts = 0
@@ -91,6 +102,7 @@ class ControlServer:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
                     crash_point("coordinator.after_hanging_up")
+        self._refusals.close()
 
     def _accept(self) -> None:
         while not self._is_closed.is_set():
@@ -117,20 +129,23 @@ class ControlServer:
                 self._connections.discard(connection)
 
     def _answer(self, connection: socket.socket, *, is_full: bool) -> None:
-        uid = _peer(connection)
-        if uid not in (0, os.geteuid()):
-            _refuse(connection, "cannot act for another user")
+        peer = _peer(connection)
+        if peer.uid not in (0, os.geteuid()):
+            self._refuse(connection, peer, "another user", "cannot act for another user")
             return
         if is_full:
-            _refuse(connection, f"cannot take more than {MAX_CLIENTS} requests at once; ask again later")
+            message = f"cannot take more than {MAX_CLIENTS} requests at once; ask again later"
+            self._refuse(connection, peer, "too many requests", message)
             return
         try:
-            request = next(lines(connection, MAX_REQUEST_BYTES), None)
+            request = next(lines(connection, MAX_REQUEST_BYTES), _NOTHING)
         except InvalidRequest as error:
-            _refuse(connection, str(error))
+            self._refuse(connection, peer, "unreadable", str(error))
+            return
+        if request is _NOTHING:
             return
         if not isinstance(request, dict):
-            _refuse(connection, "cannot read the request: no JSON object")
+            self._refuse(connection, peer, "unreadable", "cannot read the request: no JSON object")
             return
         is_start = request.get("method") in ("spawn", "restart")
         with self._changed:
@@ -139,7 +154,8 @@ class ControlServer:
             crash_point("coordinator.before_accept")
             send(connection, {"accepted": True})
             crash_point("coordinator.after_accept")
-            outcome = self._outcome(Caller(_actor(request, uid), lambda: _has_hung_up(connection)), request)
+            caller = Caller(_actor(request, peer.uid), lambda: _has_hung_up(connection))
+            outcome = self._outcome(caller, peer, request)
             connection.settimeout(ANSWER_SECONDS)
             crash_point("coordinator.before_reply")
             send(connection, outcome)
@@ -149,13 +165,22 @@ class ControlServer:
                 self._starts -= is_start
                 self._changed.notify_all()
 
-    def _outcome(self, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    def _outcome(self, caller: Caller, peer: _Peer, request: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"result": self._carry_out(caller, request)}
         except OutliveError as error:
+            if isinstance(error, InvalidRequest):
+                self._refusals.note(Refusal(peer.uid, peer.pid, "not possible", request.get("method")))
             return {"error": describe(error)}
         except (LookupError, TypeError, ValueError, AttributeError) as error:
+            self._refusals.note(Refusal(peer.uid, peer.pid, "not possible", request.get("method")))
             return _refusal(f"cannot understand the request: {error}")
+
+    def _refuse(self, connection: socket.socket, peer: _Peer, rule: RefusalRule, message: str) -> None:
+        self._refusals.note(Refusal(peer.uid, peer.pid, rule, None))
+        crash_point("coordinator.before_refusal")
+        send(connection, _refusal(message))
+        crash_point("coordinator.after_refusal")
 
 
 def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> Any:
@@ -188,12 +213,13 @@ def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> An
     )
 
 
-def _peer(connection: socket.socket) -> int:
-    """The uid at the other end, by the kernel's word."""
+def _peer(connection: socket.socket) -> _Peer:
+    """Who is at the other end, by the kernel's word."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return os.geteuid()  # the directory's mode keeps others out
+        return _Peer(os.geteuid(), None)  # the directory's mode keeps others out
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return _Peer(uid, pid or None)  # 0: from a pid namespace that ours cannot see
 
 
 def _actor(request: dict[str, Any], uid: int) -> str:
@@ -211,12 +237,6 @@ def _has_hung_up(connection: socket.socket) -> bool:
         connection, 0
     )  # POLLHUP: both directions are closed; one who only writes no more still listens
     return bool(poller.poll(0))
-
-
-def _refuse(connection: socket.socket, message: str) -> None:
-    crash_point("coordinator.before_refusal")
-    send(connection, _refusal(message))
-    crash_point("coordinator.after_refusal")
 
 
 def _refusal(message: str) -> dict[str, Any]:

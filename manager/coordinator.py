@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, NameInUse, OutliveError, StoreUnavailable
-from eventstore.events import CoordinatorStopped
+from eventstore.home_events import CoordinatorStopped
 from eventstore.state import AgentState, Live, Waiting
 from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
@@ -56,10 +56,10 @@ class Coordinator:
     ) -> None:
         self._home = home
         self._lock = lock
-        self._log = HomeLog(store, identity.id, actor)
-        living = replay(store, self._log.living_agents())  # before anything is written
-        self._unwatched_since = self._log.last_recorded_at()
-        self.ledger = Ledger(store, epoch=self._log.begin(), clock=now_microseconds)
+        self.log = HomeLog(store, identity.id, actor)
+        living = replay(store, self.log.living_agents())  # before anything is written
+        self._unwatched_since = self.log.last_recorded_at()
+        self.ledger = Ledger(store, epoch=self.log.begin(), clock=now_microseconds)
         self._believe(living)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
         self._loop = event_loop()
@@ -208,7 +208,7 @@ class Coordinator:
         """Replay, compare, act; the same again changes nothing. `announce`: record each re-attachment."""
         begun = time.monotonic()
         crash_point("coordinator.before_recovery")
-        self._load([agent for agent in self._log.living_agents() if agent not in self.ledger.states])
+        self._load([agent for agent in self.log.living_agents() if agent not in self.ledger.states])
         unwatched = max(0, now_microseconds() - self._unwatched_since) / 1e6
         counts: dict[str, int] = {}
         looked_at = list(self.ledger.states)
@@ -243,7 +243,7 @@ class Coordinator:
             duration_seconds=round(time.monotonic() - begun, 6),
         )
         if announce or report.ended or report.lost or report.never_started:
-            self._log.append_recovery(report)
+            self.log.append_recovery(report)
         return report
 
     # --- details ------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ class Coordinator:
                     await self.supervisor.turn.commit_soon()
                     await self.supervisor.launchpad.settle(START_SETTLES_SECONDS)
                 left = sum(1 for state in self.ledger.states.values() if not state.is_final)
-                self._log.append(CoordinatorStopped(epoch=self.ledger.epoch, agents_left=left))
+                self.log.append(CoordinatorStopped(epoch=self.ledger.epoch, agents_left=left))
         except OutliveError:
             pass  # the log cannot say that we left in order; the next coordinator will find out all the same
         finally:

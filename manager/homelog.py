@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eventstore.crashpoints import crash_point
-from eventstore.events import CoordinatorEvent, CoordinatorStarted, RecoveryCompleted
+from eventstore.home_events import CoordinatorEvent, CoordinatorStarted, RecoveryCompleted
 from eventstore.record import NewEvent
 from eventstore.store import EventStore, now_microseconds
 from manager.process import procfs
@@ -39,10 +39,12 @@ class HomeLog:
         crash_point("coordinator.after_epoch")
         return self.epoch
 
-    def append(self, event: CoordinatorEvent) -> None:
-        """Append one event at once. Raises as `EventStore.append` does."""
+    def append(self, event: CoordinatorEvent, *, actor: str | None = None) -> None:
+        """Append one event at once, by `actor` or whose log it is. Raises as `EventStore.append` does."""
         version = self._rows("SELECT max(version) FROM events WHERE stream = ?", (self._stream,))[0][0] or 0
-        self._store.append(self._stream, [self._new(event)], expected_version=version, epoch=self.epoch)
+        self._store.append(
+            self._stream, [self._new(event, actor)], expected_version=version, epoch=self.epoch
+        )
 
     def append_recovery(self, report: RecoveryReport) -> None:
         """Append what a recovery found."""
@@ -72,11 +74,11 @@ class HomeLog:
         with contextlib.closing(self._store.reader()) as reader:
             return reader.rows(query, parameters)
 
-    def _new(self, event: CoordinatorEvent) -> NewEvent:
+    def _new(self, event: CoordinatorEvent, actor: str | None = None) -> NewEvent:
         return NewEvent(
             event=event,
             event_id=str(uuid.uuid4()),
             occurred_at=now_microseconds(),
-            actor=self._actor,
+            actor=actor or self._actor,
             correlation_id=str(uuid.uuid4()),
         )

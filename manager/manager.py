@@ -18,6 +18,7 @@ from manager.home import Home, find_home
 from manager.looking import AgentRef, Looking
 from manager.origin import Origin, user_name
 from manager.recordable import check_reason
+from manager.refusals import RefusalLog
 from manager.requests import carry_out
 from manager.spec import AgentSpec, Grace, check_grace, check_name
 from manager.status import AgentStatus, RecoveryReport
@@ -65,7 +66,9 @@ class Manager(Looking):
         try:
             manager = cls(place, coordinator, View.open(place.path, url), who)
             manager.recovery = coordinator.call(coordinator.recover(announce=announce)).result()
-            manager._control = ControlServer(place.control_socket, partial(carry_out, manager))
+            manager._control = ControlServer(
+                place.control_socket, partial(carry_out, manager), RefusalLog(coordinator)
+            )
             return manager
         except BaseException:
             coordinator.close()

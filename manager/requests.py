@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from eventstore.errors import InvalidRequest
 from manager import launching
-from manager.control import Caller
 from manager.errors import TimedOut
 from manager.spec import AgentSpec, explain
 
 if TYPE_CHECKING:
+    from manager.control import Caller
     from manager.manager import Manager
 
 LOOK_SECONDS = 1.0  # between two looks whether somebody who waits is still there

@@ -170,6 +170,13 @@ def _recovery(data: Data) -> str:
     return f"recovery in {data['duration_seconds']:.3f} s: {found}"
 
 
+def _refused(data: Data) -> str:
+    who = "several users" if data["uid"] is None else f"process {data['pid']} of uid {data['uid']}"
+    what = f" to {data['method']}" if data["method"] else ""
+    more = f"; {data['refusals']} since the last such event" if data["refusals"] > 1 else ""
+    return f"refused {who}{what}: {data['rule']}{more}"
+
+
 SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "SPAWNING": _spawning,
     "STARTED": _started,
@@ -192,4 +199,5 @@ SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "COORDINATOR_STARTED": _coordinator_started,
     "COORDINATOR_STOPPED": _coordinator_stopped,
     "RECOVERY_COMPLETED": _recovery,
+    "REQUEST_REFUSED": _refused,
 }

@@ -15,7 +15,8 @@ from eventstore.errors import (
     OutliveError,
     VersionConflict,
 )
-from eventstore.events import AgentRunning, CoordinatorStarted
+from eventstore.events import AgentRunning
+from eventstore.home_events import CoordinatorStarted
 from eventstore.record import COLUMNS, NewEvent
 from eventstore.store import EventStore
 from tests.store.conftest import Database

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventstore.events import CoordinatorStarted
+from eventstore.home_events import CoordinatorStarted
 from tests.store.conftest import Database
 from tests.support.histories import BOOT, new, note
 

@@ -40,7 +40,7 @@ def test_a_range_is_open_below_and_closed_above(store: EventStore) -> None:
 
 def test_filters_by_stream_and_type(store: EventStore) -> None:
     """Streams and types can be asked for, one or several; no streams give no events."""
-    for number, event in enumerate(coordinator_samples() * 2):
+    for number, event in enumerate(coordinator_samples()[:3] * 2):
         store.append(f"x/{number}", [new(event)], expected_version=0, epoch=None)
     assert [row.position for row in store.read(stream="x/2")] == [3]
     assert [row.position for row in store.read(streams=["x/4", "x/0"])] == [1, 5]

@@ -6,6 +6,7 @@ from uuid import uuid4
 from hypothesis import strategies as st
 
 from eventstore import events as ev
+from eventstore import home_events
 from eventstore.errors import IllegalTransition
 from eventstore.lifecycle import TRANSITIONS, evolve
 from eventstore.record import NewEvent
@@ -128,14 +129,15 @@ def samples(attempt: int = 1) -> list[ev.AgentEvent]:
     ]
 
 
-def coordinator_samples() -> list[ev.CoordinatorEvent]:
+def coordinator_samples() -> list[home_events.CoordinatorEvent]:
     """One of each type the home's own stream can hold."""
     return [
-        ev.CoordinatorStarted(epoch=1, pid=99, boot_id=BOOT, version="0.1.0"),
-        ev.CoordinatorStopped(epoch=1, agents_left=2),
-        ev.RecoveryCompleted(
+        home_events.CoordinatorStarted(epoch=1, pid=99, boot_id=BOOT, version="0.1.0"),
+        home_events.CoordinatorStopped(epoch=1, agents_left=2),
+        home_events.RecoveryCompleted(
             epoch=1, reattached=90, ended=10, lost=0, never_started=1, resumed_stops=2, duration_seconds=0.75
         ),
+        home_events.RequestRefused(epoch=1, uid=1000, pid=77, rule="another user", method=None, refusals=3),
     ]
 
 
@@ -150,9 +152,9 @@ def new(event: ev.Event, *, event_id: str | None = None, at: int | None = None) 
     )
 
 
-def note(text: str = "note") -> ev.CoordinatorEvent:
+def note(text: str = "note") -> home_events.CoordinatorEvent:
     """An event that any number of may follow each other, in a stream of no agent."""
-    return ev.CoordinatorStarted(epoch=1, pid=1, boot_id=BOOT, version=text)
+    return home_events.CoordinatorStarted(epoch=1, pid=1, boot_id=BOOT, version=text)
 
 
 @st.composite

@@ -121,7 +121,7 @@ def test_a_fenced_ledger_keeps_what_it_could_not_write(store: EventStore) -> Non
     """After a newer coordinator has begun nothing of the older one is appended."""
     old = Ledger(store, epoch=0, clock=lambda: T0)
     old.stage("x", _spawn())
-    from eventstore.events import CoordinatorStarted
+    from eventstore.home_events import CoordinatorStarted
     from eventstore.record import NewEvent
 
     store.begin_epoch(
