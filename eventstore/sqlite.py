@@ -26,6 +26,7 @@ from eventstore.sqlite_file import (
     SqliteSource,
     finish_creation,
     identity,
+    is_read_only,
     path_of,
     require_same_file,
     require_same_process,
@@ -232,6 +233,10 @@ class SqliteBackend:
 
     def _fail(self, error: Exception, action: str, advice: str = "") -> NoReturn:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        if is_read_only(
+            cause
+        ):  # a connection that was opened so would remain so when the file can be written again
+            self._discard()
         ours = translate(cause, self._path, action)
         if ours is None:
             raise error

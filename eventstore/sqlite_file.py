@@ -97,6 +97,11 @@ def translate(error: BaseException, path: Path, action: str) -> OutliveError | N
     return StoreUnavailable(f"cannot {action} {path}: {advice} ({error})")
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether SQLite opened a file that could not be written just then."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
+
+
 class SqliteSource:
     """Read-only queries against the file. Safe for many threads: each query is fetched whole under a lock."""
 

@@ -111,9 +111,13 @@ class Home:
                 f"run: chmod 700 {self.path}"
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
-            raise HomeError(
-                f"cannot use {self.path} as home: no permission to write there; choose another with --home"
+            is_read_only = os.statvfs(self.path).f_flag & os.ST_RDONLY
+            why = (
+                "the file system is read-only; make it writable"
+                if is_read_only
+                else f"no permission to write there; run: chmod 700 {self.path}"
             )
+            raise HomeError(f"cannot use {self.path} as home: {why}, or choose another with --home")
 
     def acquire(self, *, takeover: bool = False) -> HomeLock:
         """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder, and `HomeError`.

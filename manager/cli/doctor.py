@@ -61,7 +61,7 @@ def examine(session: Session) -> Iterator[Check]:
     yield from _home(home)
     yield from _system()
     yield _sqlite()
-    if home.path.is_dir():
+    if os.path.isdir(home.path):
         yield _space(home)
     try:
         from eventstore.reader import Reader
@@ -81,9 +81,13 @@ def examine(session: Session) -> Iterator[Check]:
 def _home(home: Home) -> Iterator[Check]:
     from manager.errors import HomeError
 
-    if not os.path.lexists(home.path):
+    try:
+        os.lstat(home.path)
+    except FileNotFoundError:
         yield Check("home", "ok", f"{home.path} does not exist yet; the first agent makes it")
         return
+    except OSError:
+        pass  # the next look says why
     try:
         home.check()
     except HomeError as error:

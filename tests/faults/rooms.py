@@ -14,6 +14,8 @@ from typing import Literal
 import pytest
 
 from tests.faults.run import Run
+from tests.faults.syscalls import ReadOnly
+from tests.faults.tracing import Tracer
 from tests.support.promises import clean_up
 
 Lack = Literal["bytes", "inodes"]
@@ -87,6 +89,23 @@ def small_home(run: Run, lack: Lack = "bytes") -> Iterator[Room]:
         if kept.exists():
             os.rmdir(run.home)
             kept.rename(run.home)
+
+
+@contextmanager
+def remounted_read_only(run: Run, coordinator: int) -> Iterator[None]:
+    """The home of a running coordinator becomes read-only, and is writable again afterwards; noted before.
+
+    The kernel remounts nothing that is open for writing, so files that are opened meanwhile are on a read-only mount,
+    and what the coordinator and the shims have open refuses as it would.
+    """
+    shims = [body["process"]["shim_pid"] for body in run.bodies("STARTED")]
+    ours = tuple(str(run.home / name) for name in ("events.db", "events.db-wal", "events.db-shm", "head"))
+    with (
+        read_only(run),
+        Tracer([coordinator], run.path / "refused", ReadOnly(ours), follow=True),
+        Tracer(shims, run.path / "refused-to-shims", ReadOnly()),
+    ):
+        yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ KILLED_AT = (
     *("epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "poll", "ppoll", "select", "pselect6"),
 )
 
+_MADE_LASTING = "pwrite64,fsync,fdatasync,ftruncate,?rename,renameat,?renameat2,linkat"
 _OF_DISK = {"pwrite64", "pread64", "fsync", "fdatasync", "ftruncate", "flock", "openat", "newfstatat"}
 _DESCRIPTORS = ("EMFILE", "ENFILE", "ENOMEM")
 _DISK = ("ENOSPC", "EIO", "EINTR")
@@ -101,6 +102,19 @@ class Injection:
         """For strace."""
         fault = "signal=KILL" if self.error is None else f"error={self.error}"
         return ["-e", f"trace={self.call}", "-e", f"inject={self.call}:{fault}:when={self.number}"]
+
+
+@dataclass(frozen=True)
+class ReadOnly:
+    """From now on what a process writes through open files (all of them, or `paths`) meets a read-only file system."""
+
+    paths: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> list[str]:
+        """For strace."""
+        only = [option for path in self.paths for option in ("-P", path)]
+        return [*only, "-e", f"trace={_MADE_LASTING}", "-e", f"inject={_MADE_LASTING}:error=EROFS"]
 
 
 def kills(calls: Counter[str], *, beyond: int = 0) -> Iterator[Injection]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.faults.syscalls import ERRORS, KILLED_AT, Injection
+from tests.faults.syscalls import ERRORS, KILLED_AT, Injection, ReadOnly
 
 _CALL = re.compile(r"^(?:\d+ +)?([a-z0-9_]+)\(")
 _COUNTED = ",".join(f"?{call}" for call in sorted({*KILLED_AT, *ERRORS}))
@@ -27,7 +27,7 @@ class Tracer:
         self,
         threads: Sequence[int],
         output: Path,
-        injection: Injection | None = None,
+        injection: Injection | ReadOnly | None = None,
         *,
         follow: bool = False,
     ) -> None:
