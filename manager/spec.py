@@ -152,7 +152,7 @@ class AgentSpec(_Value):
             stop_grace_seconds=self.stop_grace_seconds,
             success_codes=self.success_codes,
             restart=RestartRule(**self.restart.model_dump()),
-            labels=dict(self.labels),
+            labels=dict(sorted(self.labels.items())),  # as whoever reads the log gets them
             cgroup=self.cgroup,
         )
 

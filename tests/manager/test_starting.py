@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import pwd
 import resource
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from manager import AgentSpec, Manager, SpecConflict, StartFailed, TimedOut
 from tests.support import story
 from tests.support.agents import data, program, shell, types
 from tests.support.processes import eventually, runs
+from tests.support.projected import wrong_rows
 from tests.support.promises import living
 
 
@@ -70,6 +73,21 @@ def test_an_ended_agents_name_is_free_again(manager: Manager, home: Path) -> Non
     assert second.id != first.id
     assert manager.status("job").id == second.id
     assert manager.status(first.id).state == "COMPLETED"
+
+
+def test_labels_in_any_order_keep_no_home_closed(home: Path) -> None:
+    """The rows of an agent are what the log says in whatever order its labels were given, also as 0.1 wrote them."""
+    with Manager.open(home) as manager:
+        agent = manager.spawn(program(home, "sleep", "1000", labels={"team": "blue", "area": "x"}), "it")
+    with Manager.open(home):
+        pass
+    with closing(sqlite3.connect(home / "events.db")) as database, database:
+        now, then = '{"area":"x","team":"blue"}', '{"team":"blue","area":"x"}'
+        database.execute("UPDATE agents SET state_json = replace(state_json, ?, ?)", (now, then))
+        assert then in database.execute("SELECT state_json FROM agents").fetchone()[0]
+    assert wrong_rows(home) == []
+    with Manager.open(home) as manager:
+        assert manager.status("it").pid == agent.pid
 
 
 def test_ensure_starts_once(home: Path) -> None:
