@@ -21,11 +21,14 @@ class Backend(Protocol):
     def schema_version(self) -> str | None:
         """The revision of the schema, None for no database."""
 
-    def write(self, *, committed: Callable[[], None] | None = None) -> AbstractContextManager[Connection]:
+    def write(
+        self, *, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
+    ) -> AbstractContextManager[Connection]:
         """Hold the write lock and a transaction: committed at the end, rolled back on an exception.
 
         `committed` is called when the commit is durable, still under the lock. Positions are dense only because there
         is one such transaction at a time, over all processes. A failed commit is ambiguous, and its error says so.
+        `wait_seconds`: give up sooner than others do when somebody else holds the lock.
         """
 
     def reader(self) -> Reader:

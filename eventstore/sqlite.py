@@ -89,10 +89,12 @@ class SqliteBackend:
             source.close()
 
     @contextmanager
-    def write(self, *, committed: Callable[[], None] | None = None) -> Iterator[Connection]:
+    def write(
+        self, *, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
+    ) -> Iterator[Connection]:
         """The write lock and a transaction on the one connection that writes."""
         require_same_process(self._pid, self._path)
-        with self._lock:
+        with self._lock if wait_seconds is None else self._lock.within(wait_seconds):
             connection = self._open()
             try:
                 transaction = connection.begin()

@@ -171,9 +171,12 @@ class EventStore:
         """A reader of its own for the caller, who closes it."""
         return self._backend.reader()
 
-    def write(self) -> AbstractContextManager[Connection]:
-        """A write transaction for the tables of projections, which never touches the log itself."""
-        return self._transaction()
+    def write(self, *, wait_seconds: float | None = None) -> AbstractContextManager[Connection]:
+        """A write transaction for the tables beside the log, which never touches the log itself.
+
+        `wait_seconds`: give up soon when somebody else writes (`StoreUnavailable`), for what may as well be left out.
+        """
+        return self._transaction(wait_seconds=wait_seconds)
 
     def close(self) -> None:
         """Let go of the database. The store can't be used afterwards."""
@@ -233,9 +236,11 @@ class EventStore:
         return outcomes
 
     @contextmanager
-    def _transaction(self, committed: Callable[[], None] | None = None) -> Iterator[Connection]:
+    def _transaction(
+        self, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
+    ) -> Iterator[Connection]:
         crash_point("store.before_begin")
-        with self._backend.write(committed=committed) as connection:
+        with self._backend.write(committed=committed, wait_seconds=wait_seconds) as connection:
             crash_point("store.after_begin")
             yield connection
             crash_point("store.before_commit")

@@ -88,6 +88,7 @@ samples = Table(
     Column("threads", BIG),
     Column("processes", BIG),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 Index("samples_sampled_at", samples.c.sampled_at)
 

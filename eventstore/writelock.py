@@ -36,10 +36,22 @@ class WriteLock:
         self._queue_fd = -1
 
     def __enter__(self) -> None:
-        deadline = time.monotonic() + self._wait_seconds
-        if not self._thread_lock.acquire(timeout=self._wait_seconds):
+        self._enter(self._wait_seconds)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """The same with another limit of waiting."""
+        self._enter(seconds)
+        try:
+            yield
+        finally:
+            self.__exit__()
+
+    def _enter(self, wait_seconds: float) -> None:
+        deadline = time.monotonic() + wait_seconds
+        if not self._thread_lock.acquire(timeout=wait_seconds):
             raise StoreUnavailable(
-                f"cannot write: another thread has held {self._lock_path} for {self._wait_seconds:g} s; try again"
+                f"cannot write: another thread has held {self._lock_path} for {wait_seconds:g} s; try again"
             )
         try:
             if self._queue_fd < 0:
@@ -47,10 +59,10 @@ class WriteLock:
             if self._lock_fd < 0:
                 self._lock_fd = _open(self._lock_path)
             crash_point("store.before_queue")
-            self._take(self._queue_fd, self._queue_path, deadline)
+            self._take(self._queue_fd, self._queue_path, deadline, wait_seconds)
             crash_point("store.after_queue")
             try:
-                self._take(self._lock_fd, self._lock_path, deadline)
+                self._take(self._lock_fd, self._lock_path, deadline, wait_seconds)
                 crash_point("store.after_lock")
             finally:
                 with self._given_up_at_last():
@@ -84,7 +96,7 @@ class WriteLock:
         except OSError:
             self.close()
 
-    def _take(self, descriptor: int, path: Path, deadline: float) -> None:
+    def _take(self, descriptor: int, path: Path, deadline: float, wait_seconds: float) -> None:
         pause = _POLL_SECONDS
         while True:
             try:
@@ -96,7 +108,7 @@ class WriteLock:
                 raise StoreUnavailable(f"cannot lock {path}: {error.strerror}; try again") from error
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
-                    f"cannot write: {path} has been held for {self._wait_seconds:g} s"
+                    f"cannot write: {path} has been held for {wait_seconds:g} s"
                     f"{_holder(descriptor)}; end or resume that one, then try again"
                 )
             time.sleep(pause)

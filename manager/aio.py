@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from eventstore.record import RecordedEvent
+from eventstore.samples import Sample
 from manager.looking import AgentRef
 from manager.manager import Manager
 from manager.spec import AgentSpec, Grace
@@ -92,6 +93,10 @@ class AsyncManager:
     async def health(self, agent: AgentRef) -> HealthCheck:
         """See `Manager.health`."""
         return await self._call(self._manager.health, agent)
+
+    async def samples(self, agent: AgentRef, attempt: int | None = None) -> list[Sample]:
+        """See `Manager.samples`."""
+        return await self._call(self._manager.samples, agent, attempt)
 
     async def stop(
         self, agent: AgentRef, grace: Grace | None = None, reason: str | None = None

@@ -26,7 +26,7 @@ from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
-from manager.eventloop import event_loop
+from manager.eventloop import event_loop, keep_awake
 from manager.evidence import require_evidence
 from manager.home import Home, HomeLock
 from manager.homeidentity import HomeIdentity
@@ -36,12 +36,12 @@ from manager.origin import Origin
 from manager.patience import AwaitedExits, all_or_any, unless_in_vain
 from manager.process import procfs
 from manager.replay import Replayed, replay
+from manager.sampling import Sampling
 from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
 from projections.agents import AgentsProjection
 
 STARTS_A_COMMIT = 100
-BEAT_SECONDS = 1.0  # how late another thread's call is heard whose wake-up asyncio dropped for want of memory
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
 STOP_SETTLES_SECONDS = 20.0  # the same before a stop: a thousand at once take a few
 
@@ -57,6 +57,7 @@ class Coordinator:
         self._home = home
         self._lock = lock
         self.log = HomeLog(store, identity.id, actor)
+        self._sampling = Sampling(store)
         living = replay(store, self.log.living_agents())  # before anything is written
         self._unwatched_since = self.log.last_recorded_at()
         self.ledger = Ledger(store, epoch=self.log.begin(), clock=now_microseconds)
@@ -73,6 +74,7 @@ class Coordinator:
         try:
             self._thread.start()
             self.supervisor = self._prepared.result()
+            self._loop.call_soon_threadsafe(self._sampling.begin, self._loop, self.supervisor)
         except BaseException:
             self._loop.close()
             raise
@@ -117,6 +119,7 @@ class Coordinator:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._sampling.close()
         self.store.close()
         self._lock.release()
 
@@ -297,11 +300,8 @@ class Coordinator:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
 
-        def beat() -> None:
-            self._loop.call_later(BEAT_SECONDS, beat)
-
         async def prepare() -> Supervisor:
-            beat()
+            keep_awake(self._loop)
             return Supervisor(self._home.path, self.ledger, now_microseconds)
 
         try:

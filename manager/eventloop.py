@@ -4,6 +4,8 @@ import asyncio
 import selectors
 import socket
 
+BEAT_SECONDS = 1.0  # how late another thread's call is heard whose wake-up asyncio dropped for want of memory
+
 
 def event_loop() -> asyncio.AbstractEventLoop:
     """A loop. Raises OSError where there are no descriptors for it; asyncio cannot take back one that is half made."""
@@ -15,3 +17,8 @@ def event_loop() -> asyncio.AbstractEventLoop:
         selector.close()
         raise
     return asyncio.SelectorEventLoop(selector)
+
+
+def keep_awake(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the loop look every second whether another thread has called."""
+    loop.call_later(BEAT_SECONDS, keep_awake, loop)

@@ -8,6 +8,7 @@ from typing import Any
 
 from eventstore.errors import InvalidRequest
 from eventstore.record import RecordedEvent
+from eventstore.samples import Sample, samples
 from eventstore.values import Health
 from manager import commands as do
 from manager.coordinator import Coordinator
@@ -43,6 +44,10 @@ class Looking:
         observed = do.ObserveHealth(health=Health(check.health), evidence=check.why)
         self._do(self._coordinator.observe_health(check.id, observed))
         return check
+
+    def samples(self, agent: AgentRef, attempt: int | None = None) -> list[Sample]:
+        """What an agent, or one of its attempts, was seen to use, in order of time: see `docs/samples.md`."""
+        return samples(self._view.reader, self._id(agent), attempt)
 
     def events(
         self, after: int = 0, follow: bool = False, agent: AgentRef | None = None

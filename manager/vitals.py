@@ -56,6 +56,7 @@ class _Process(NamedTuple):
 
 class _Reading(NamedTuple):
     at: float
+    boot_ticks: float
     processes: dict[int, _Process]
     children: dict[int, list[int]]
 
@@ -143,6 +144,11 @@ def _vitals(target: Target, before: _Reading, now: _Reading) -> Vitals:
         is_same = earlier is not None and earlier.start_ticks == later.start_ticks
         used += max(0.0, later.cpu_seconds - (earlier.cpu_seconds if earlier and is_same else 0.0))
     interval = now.at - before.at
+    if (
+        main is not None and main.start_ticks is not None
+    ):  # what is younger than the look before used it since its start
+        age = (now.boot_ticks - main.start_ticks) / _TICKS
+        interval = min(interval, max(LEAST_INTERVAL_SECONDS, age))
     return Vitals(
         # Without a first process there are members only where a daemon goes on without it (until=tree).
         is_alive=main is None or main.status != "zombie",
@@ -187,7 +193,11 @@ def _read() -> _Reading:
     children: dict[int, list[int]] = {}
     for pid, found in processes.items():
         children.setdefault(found.parent, []).append(pid)
-    return _Reading(time.monotonic(), processes, children)
+    return _Reading(time.monotonic(), _boot_ticks(), processes, children)
+
+
+def _boot_ticks() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS
 
 
 def _read_proc() -> dict[int, _Process]:

@@ -29,6 +29,7 @@ def _samples() -> None:
         sa.Column("threads", BIG),
         sa.Column("processes", BIG),
         sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
     op.create_index("samples_sampled_at", "samples", ["sampled_at"])
 
