@@ -2,7 +2,9 @@
 
 Request `{"method", "arguments", "actor"}`; answers `{"accepted": true}` at once, then `{"result"}` or `{"error"}`.
 Methods are a closed set, arguments are data, and only our own uid or root is heard (SO_PEERCRED). A request has at most
-`MAX_REQUEST_BYTES` and comes within `REQUEST_SECONDS`; `MAX_CLIENTS` are served at a time.
+`MAX_REQUEST_BYTES` and comes within `REQUEST_SECONDS`; `MAX_CLIENTS` are served at a time. It may have as much as the
+launcher takes, since a start brings the whole environment of whoever asks: with the command line up to 2 MiB
+(execve(2)), and more in JSON.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from eventstore.errors import InvalidRequest, OutliveError
 from eventstore.home_events import RefusalRule
 from manager.errors import HomeError
 from manager.messages import address, describe, lines, rebuild, send
+from manager.process.frames import MAX_FRAME_BYTES
 from manager.refusals import Refusal, RefusalLog
 
-MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_REQUEST_BYTES = MAX_FRAME_BYTES
 MAX_CLIENTS = 256  # each has a thread, and `wait` may keep it for days
 ACTOR_CHARACTERS = 200
 REQUEST_SECONDS = 5.0  # for a request to arrive
@@ -122,7 +125,6 @@ class ControlServer:
             is_full = len(self._connections) > MAX_CLIENTS
         try:
             with connection, contextlib.suppress(OSError):
-                connection.settimeout(REQUEST_SECONDS)
                 self._answer(connection, is_full=is_full)
         finally:
             with self._changed:
@@ -138,9 +140,13 @@ class ControlServer:
             self._refuse(connection, peer, "too many requests", message)
             return
         try:
-            request = next(lines(connection, MAX_REQUEST_BYTES), _NOTHING)
+            request = next(lines(connection, MAX_REQUEST_BYTES, seconds=REQUEST_SECONDS), _NOTHING)
         except InvalidRequest as error:
             self._refuse(connection, peer, "unreadable", str(error))
+            return
+        except TimeoutError:
+            message = f"cannot read the request: it did not come within {REQUEST_SECONDS:g} s"
+            self._refuse(connection, peer, "unreadable", message)
             return
         if request is _NOTHING:
             return
@@ -151,6 +157,7 @@ class ControlServer:
         with self._changed:
             self._starts += is_start
         try:
+            connection.settimeout(REQUEST_SECONDS)
             crash_point("coordinator.before_accept")
             send(connection, {"accepted": True})
             crash_point("coordinator.after_accept")
@@ -172,12 +179,13 @@ class ControlServer:
             if isinstance(error, InvalidRequest):
                 self._refusals.note(Refusal(peer.uid, peer.pid, "not possible", request.get("method")))
             return {"error": describe(error)}
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # whoever asked is told, and the next one is heard
             self._refusals.note(Refusal(peer.uid, peer.pid, "not possible", request.get("method")))
-            return _refusal(f"cannot understand the request: {error}")
+            return _refusal(f"cannot carry out the request: an unexpected {type(error).__name__}: {error}")
 
     def _refuse(self, connection: socket.socket, peer: _Peer, rule: RefusalRule, message: str) -> None:
         self._refusals.note(Refusal(peer.uid, peer.pid, rule, None))
+        connection.settimeout(REQUEST_SECONDS)
         crash_point("coordinator.before_refusal")
         send(connection, _refusal(message))
         crash_point("coordinator.after_refusal")

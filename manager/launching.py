@@ -113,7 +113,7 @@ def _login_variables(user: str) -> dict[str, str]:
 def _entry_of(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except (KeyError, OverflowError) as error:
+    except (KeyError, OverflowError, ValueError) as error:  # not there, too large, no number or name at all
         raise InvalidRequest(
             f"cannot run as user {user!r}: this system has no such user; check --user or the spec's user"
         ) from error

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,18 @@ def _as_json(value: object) -> Any:
     raise TypeError(f"cannot send {type(value).__name__}")
 
 
-def lines(connection: socket.socket, most_bytes: int | None) -> Iterator[Any]:
-    """The messages as they come. Raises `InvalidRequest` for one that is no JSON, or of more than `most_bytes`."""
+def lines(
+    connection: socket.socket, most_bytes: int | None, *, seconds: float | None = None
+) -> Iterator[Any]:
+    """The messages as they come. Raises `InvalidRequest` for one that is no JSON, or of more than `most_bytes`.
+
+    Where there is such a limit, also for the beginning of one that does not go on. Raises TimeoutError when one has not
+    come within `seconds`, also if it comes byte by byte.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
     pieces: list[bytes] = []
     size = 0
-    while piece := connection.recv(65536):
+    while piece := _receive(connection, deadline):
         while True:
             head, separator, rest = piece.partition(b"\n")
             size += len(head)
@@ -76,6 +84,17 @@ def lines(connection: socket.socket, most_bytes: int | None) -> Iterator[Any]:
             except (ValueError, RecursionError) as error:
                 raise InvalidRequest(f"cannot read the message: {error}") from error
             pieces, size, piece = [], 0, rest
+    if size and most_bytes is not None:
+        raise InvalidRequest("cannot read the message: it ends before its line does")
+
+
+def _receive(connection: socket.socket, deadline: float | None) -> bytes:
+    if deadline is not None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+    return connection.recv(65536)
 
 
 @contextlib.contextmanager

@@ -119,6 +119,8 @@ def agent(reader: Reader, reference: str, *, home: str | None = None) -> AgentRo
 
     Raises `UnknownAgent`, `AmbiguousAgent`.
     """
+    if not reference or not reference.isascii():  # names and ids are; the database takes no lone surrogates
+        raise UnknownAgent(reference=reference)
     here, parameters = ("", []) if home is None else (" AND home = ?", [home])
     exact = reader.rows(
         f"{_AGENT} WHERE (name = ? OR agent_id = ?){here}"
@@ -127,8 +129,6 @@ def agent(reader: Reader, reference: str, *, home: str | None = None) -> AgentRo
     )
     if exact:
         return _agent(exact[0])
-    if not reference:
-        raise UnknownAgent(reference=reference)
     alike = reader.rows(
         f"{_AGENT} WHERE substr(agent_id, 1, ?) = ?{here} ORDER BY agent_id LIMIT {_SHOWN_CANDIDATES}",
         (len(reference), reference, *parameters),

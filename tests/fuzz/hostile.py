@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from manager.process import record_lines
@@ -14,6 +16,21 @@ from manager.process.syscalls import Usage
 TOKEN = "0123456789abcdef0123456789abcdef"
 ODD_NUMBERS = [-(10**40), -(1 << 31), -1, 0, 1, 2, (1 << 22) + 1, 1 << 31, 1 << 63, 1 << 64, 10**40]
 ODD_TEXTS = ["", "\0", "a\0b", "\ud800", "\u202e\x1b[2J", "../../etc", "/", "NaN", "x" * 5000, "é" * 5000]
+
+TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
+
+
+def examples(number: int) -> settings:
+    """Settings for so many examples: the same ones in every run, or, with FUZZ_TIMES=N, N times as many new ones."""
+    return settings(
+        max_examples=number * TIMES,
+        derandomize=TIMES == 1,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],  # explaining takes minutes
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
 
 values: st.SearchStrategy[Any] = st.recursive(
     st.none()
