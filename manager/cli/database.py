@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from manager.cli import exit_codes
-from manager.cli.session import current, shared_options, write, write_json
+from manager.cli.session import changing_options, current, shared_options, write, write_json
 
 
 @click.group("db")
@@ -31,10 +33,14 @@ def current_command() -> int:
 
 
 @db_command.command("upgrade")
-@shared_options
+@changing_options
 def upgrade_command() -> int:
-    """Bring the database up to this release; a newer one is refused. A second time changes nothing."""
+    """Bring the database up to this release; a newer one is refused. A second time changes nothing.
+
+    Agents run on. No coordinator may hold the home: it believes in the schema that it has opened.
+    """
     from eventstore import schema, trust
+    from eventstore.revision import HEAD
     from manager.evidence import known_head
     from manager.home import Home
 
@@ -46,7 +52,11 @@ def upgrade_command() -> int:
     known = known_head(home) if before is None else None
     if known is not None and known.position:
         raise trust.gone(known)
-    after = schema.upgrade(session.database)
+    with contextlib.ExitStack() as stack:
+        if session.database_url is None and before not in (None, HEAD):
+            stack.callback(home.acquire(takeover=session.takeover).release)
+            before = schema.current(session.database)  # another one may have done it just before
+        after = schema.upgrade(session.database)
     if session.json:
         write_json({"schema": "outlive.db/1", "before": before, "current": after})
     else:
