@@ -16,6 +16,7 @@ from manager.looking import AgentRef
 from manager.manager import Manager
 from manager.spec import AgentSpec, Grace
 from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
+from manager.why.model import PostMortem
 
 MOST_CALLS_AT_ONCE = 256  # each may wait for long (a stop, an end), and a waiting thread costs little
 
@@ -97,6 +98,10 @@ class AsyncManager:
     async def samples(self, agent: AgentRef, attempt: int | None = None) -> list[Sample]:
         """See `Manager.samples`."""
         return await self._call(self._manager.samples, agent, attempt)
+
+    async def why(self, agent: AgentRef, attempt: int | None = None) -> PostMortem:
+        """See `Manager.why`."""
+        return await self._call(self._manager.why, agent, attempt)
 
     async def stop(
         self, agent: AgentRef, grace: Grace | None = None, reason: str | None = None

@@ -15,6 +15,8 @@ from manager.coordinator import Coordinator
 from manager.errors import TimedOut, system_refusals
 from manager.status import AgentStatus, HealthCheck, Summary
 from manager.view import View
+from manager.why.collect import why
+from manager.why.model import PostMortem
 
 AgentRef = str | AgentStatus
 
@@ -60,6 +62,14 @@ class Looking:
         for event in self._coordinator.store.follow(after=after):
             if stream is None or event.stream == stream:
                 yield event
+
+    def why(self, agent: AgentRef, attempt: int | None = None) -> PostMortem:
+        """Why an attempt, by default the last one, ended: cause, how certain it is, evidence, what followed, proof.
+
+        Of one that runs: what is known so far, and the last failure. Raises `InvalidRequest` where there was no such
+        attempt.
+        """
+        return why(self._view, _ref(agent), attempt)
 
     # --- the names of the design that this one replaced -----------------------------------------------------------
 

@@ -46,13 +46,19 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(cause: str, exit_: Mapping[str, Any] | None, lines: Sequence[str]) -> Fingerprint:
-    """The fingerprint of an end with this cause, `exit` as ZOMBIE_REAPED holds it, and the last lines of output.
-
-    Where the agent wrote nothing, the message of its failure stands in for `lines`: the caller gives it.
-    """
+    """The fingerprint of an end with this cause, `exit` as ZOMBIE_REAPED holds it, and the last lines of output."""
     line = normalised(error_line(lines))
     content = json.dumps([cause, _what_counts(exit_), line], separators=(",", ":"))
     return Fingerprint(hashlib.sha256(content.encode()).hexdigest()[:16], line)
+
+
+def of_end(outcome: Mapping[str, Any], exit_: Mapping[str, Any] | None, lines: Sequence[str]) -> Fingerprint:
+    """The fingerprint of FAILED or LOST, whose data `outcome` is. Where a program was not even started, its message
+    stands in for the lines that it did not write.
+    """
+    message = outcome.get("message")
+    said = lines or ((message,) if isinstance(message, str) and exit_ is None else ())
+    return fingerprint(str(outcome.get("cause", "unknown")), exit_, said)
 
 
 def error_line(lines: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ COMMANDS = {
     "wait": ("wait", "Wait for agents to end; return their code."),
     "logs": ("logs", "Output of agents."),
     "events": ("events", "The log, one sentence an event."),
+    "why": ("why", "Why an agent ended: cause, evidence, who asked, what followed, proof."),
     "at": ("at", "The same as of an earlier time or position: ps, status, events."),
     "recover": ("upkeep", "Replay, compare with the system, re-attach; print what was found."),
     "verify": ("verify", "Check the log in every way; exit 6 where it is not what was written."),

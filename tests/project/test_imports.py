@@ -38,6 +38,9 @@ PURE = (
     "manager.recovery",
     "manager.restart",
     "manager.commands",
+    "manager.why.verdict",
+    "manager.why.likeness",
+    "projections.fingerprint",
 )
 IMPURE_MODULES = {
     "asyncio", "ctypes", "fcntl", "glob", "io", "logging", "multiprocessing", "os", "pathlib", "psutil", "random",

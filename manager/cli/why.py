@@ -1,0 +1,83 @@
+"""`why`: the post-mortem of an agent, for people at three in the morning and for programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from manager.cli import exit_codes, sanitize
+from manager.cli.options import agent_argument
+from manager.cli.session import Session, current, shared_options, write, write_json
+from manager.cli.times import time_text
+
+if TYPE_CHECKING:
+    from manager.why.model import PostMortem
+
+Format = Literal["text", "json", "markdown"]
+_MARKUP = re.compile(r"([\\`*_\[\]<>|~&]|^[#+=-])")
+_FENCE = re.compile(r"`{3,}")
+
+
+@click.command("why")
+@agent_argument()
+@click.option(
+    "--attempt", type=click.IntRange(min=1), metavar="N", help="Which attempt; by default the last one."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown"]),
+    help="How to write it; text by default, `--json` is the same as json.",
+)
+@shared_options
+def why_command(*, agent: str, attempt: int | None, form: Format | None) -> int:
+    """Why AGENT ended: cause and how certain, evidence, who asked, what led to it, what followed, proof."""
+    from manager.why.collect import why
+
+    session = current()
+    found = why(session.view(), agent, attempt)
+    chosen: Format = form or ("json" if session.json else "text")
+    if chosen == "json":
+        write_json(found.as_json())
+    else:
+        write(RENDERERS[chosen](found, session))
+    return exit_codes.DONE
+
+
+def as_text(found: PostMortem, session: Session) -> str:
+    """For a terminal: the cause in one sentence, then the sections."""
+    from manager.why.sections import sections
+    from manager.why.words import summary
+
+    lines = [sanitize.one_line(summary(found))]
+    for section in sections(found, lambda at: time_text(at, utc=session.utc)):
+        clean = sanitize.output if section.is_output else sanitize.one_line
+        lines += ["", section.title, *(f"  {clean(line)}" for line in section.lines)]
+    return "\n".join(lines)
+
+
+def as_markdown(found: PostMortem, session: Session) -> str:
+    """For an issue or a report: the same, as CommonMark in which no text of the agent is markup."""
+    from manager.why.sections import sections
+    from manager.why.words import summary
+
+    lines = [f"# Why {_plain(found.name)} ended", "", f"**{_plain(summary(found))}**"]
+    for section in sections(found, lambda at: time_text(at, utc=session.utc)):
+        lines += ["", f"## {section.title.capitalize()}", ""]
+        if section.is_output:
+            text = "\n".join(sanitize.output(line) for line in section.lines)
+            fence = "`" * max(3, *(len(run) + 1 for run in ["", *_FENCE.findall(text)]))
+            lines += [f"{fence}text", text, fence]
+        else:
+            lines += [f"- {_plain(line)}" for line in section.lines]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", sanitize.one_line(text))
+
+
+RENDERERS: Mapping[str, Callable[[PostMortem, Session], str]] = {"text": as_text, "markdown": as_markdown}

@@ -1,0 +1,145 @@
+"""Collecting what a post-mortem rests on: from the log, the samples, and the files that vouch for the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from eventstore.errors import InvalidRequest, OutliveError, UnknownAgent
+from eventstore.headfile import HeadFile
+from eventstore.reader import Reader
+from eventstore.record import COLUMNS, Head, RecordedEvent
+from manager.view import View
+from manager.why.material import FAILURES, Checkpoint, Entry, Material, OtherFailure, Sample
+from manager.why.model import PostMortem
+from manager.why.post_mortem import post_mortem
+
+MOST_FAILURES = 2_000  # of all agents, newest first: what is compared with one failure
+MOST_HOME_EVENTS = 2_000
+_FOREVER = 2**62
+
+_ROW = ", ".join(f"e.{column}" for column in COLUMNS)
+_FAILURES = (
+    f"SELECT {_ROW}, r.data, s.data FROM events e"  # noqa: S608 (names of columns, no values)
+    " LEFT JOIN events r ON r.stream = e.stream AND r.version = e.version - 1 AND r.type = 'ZOMBIE_REAPED'"
+    " LEFT JOIN events s ON s.stream = e.stream AND s.version = 1"
+    " WHERE e.type = ? AND e.position <= ? ORDER BY e.position DESC LIMIT ?"
+)
+_HOME = (
+    f"SELECT {_ROW} FROM events e"  # noqa: S608
+    " WHERE e.stream = ? AND e.position <= ? ORDER BY e.position DESC LIMIT ?"
+)
+_SAMPLES = (
+    "SELECT attempt, sampled_at, cpu_percent, memory_bytes, threads, processes FROM samples"
+    " WHERE agent_id = ? AND sampled_at <= ? ORDER BY sampled_at, attempt"
+)
+
+
+def why(view: View, reference: str, attempt: int | None = None) -> PostMortem:
+    """The post-mortem of an agent's attempt, by default of its last one, as of now.
+
+    Raises `UnknownAgent`, `AmbiguousAgent`, and `InvalidRequest` for an attempt that there was not.
+    """
+    outside = _outside(view)  # before the log is looked at, which may grow meanwhile
+    status = view.agent(reference)
+    is_alive = None if status.is_final else status.is_alive
+    material = collect(view.reader, status.id, is_alive=is_alive, outside=outside)
+    return explain(material, attempt)
+
+
+def explain(material: Material, attempt: int | None) -> PostMortem:
+    """Raises `InvalidRequest` for an attempt that there was not."""
+    try:
+        return post_mortem(material, attempt)
+    except KeyError:
+        last = max(entry.row.attempt or 0 for entry in material.entries)
+        raise InvalidRequest(
+            f"cannot tell of attempt {attempt} of {material.name}: the last one is {last}"
+        ) from None
+
+
+def collect(
+    reader: Reader,
+    agent_id: str,
+    *,
+    until: Head | None = None,
+    is_alive: bool | None = None,
+    outside: Head | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Material:
+    """The material of one agent as of the head of the log, or as of `until`, an earlier one.
+
+    `outside` and `checkpoint`: what vouches for the log. Raises `UnknownAgent` where the log had none of that id, and
+    as `Reader.rows` does.
+    """
+    with reader.snapshot():
+        head = reader.head() if until is None else until
+        stream = f"agent/{agent_id}"
+        entries = tuple(map(Entry.of, reader.events(stream=stream, until=head.position)))
+        if not entries:
+            raise UnknownAgent(reference=agent_id)
+        home = _newest_home_events(reader, entries[0].row.home, head.position)
+        failures, is_all = _failures(reader, head.position)
+        samples = reader.rows(_SAMPLES, (agent_id, head.recorded_at if until else _FOREVER))
+    return Material(
+        agent_id=agent_id,
+        name=str(entries[-1].data.get("name") or entries[0].data.get("name", agent_id)),
+        entries=entries,
+        home=home,
+        samples=tuple(map(Sample._make, samples)),
+        failures=failures,
+        is_all_failures=is_all,
+        last_output=_last_output(entries),
+        is_alive=is_alive,
+        head=head,
+        outside=outside,
+        checkpoint=checkpoint,
+    )
+
+
+def _outside(view: View) -> Head | None:
+    try:
+        return HeadFile(view.home / "head").read()
+    except OutliveError:
+        return None  # the view has said what speaks against the log
+
+
+def _newest_home_events(reader: Reader, home: str, until: int) -> tuple[Entry, ...]:
+    rows = reader.rows(_HOME, (f"home/{home}", until, MOST_HOME_EVENTS))
+    return tuple(Entry.of(RecordedEvent._make(row)) for row in reversed(rows))
+
+
+def _failures(reader: Reader, until: int) -> tuple[tuple[OtherFailure, ...], bool]:
+    found: list[OtherFailure] = []
+    is_all = True
+    for kind in sorted(FAILURES):
+        rows = reader.rows(_FAILURES, (kind, until, MOST_FAILURES))
+        is_all = is_all and len(rows) < MOST_FAILURES
+        found += [_failure(row) for row in rows]
+    return tuple(found), is_all
+
+
+def _failure(row: tuple[Any, ...]) -> OtherFailure:
+    *columns, reaped, spawning = row
+    outcome = Entry.of(RecordedEvent._make(columns))
+    return OtherFailure(
+        agent_id=outcome.row.stream.removeprefix("agent/"),
+        name=str(_object(spawning).get("name", "")),
+        outcome=outcome,
+        exit=_object(reaped).get("exit"),
+        last_output=_lines(outcome),
+    )
+
+
+def _last_output(entries: Iterable[Entry]) -> Mapping[int, tuple[str, ...]]:
+    return {entry.row.attempt or 0: _lines(entry) for entry in entries if entry.type == "FAILED"}
+
+
+def _lines(outcome: Entry) -> tuple[str, ...]:
+    return tuple(str(line) for line in outcome.data.get("last_output") or ())
+
+
+def _object(text: str | None) -> Mapping[str, Any]:
+    found = {} if text is None else json.loads(text)
+    return found if isinstance(found, dict) else {}

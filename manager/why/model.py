@@ -1,0 +1,52 @@
+"""A post-mortem as a value: what is known of one attempt's end, how certain it is, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from manager.why.material import Entry, Sample
+from manager.why.parts import Alike, Asked, EarlierFailure, Followed, LeftOver, Proof, Trend, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostMortem:
+    """All that `why` tells of one attempt. Times in microseconds, UTC.
+
+    `events`: of the attempt, the last of them where there are very many; `home_events`: coordinators and recoveries
+    from before its start until after its end. `error_line`: the last line that speaks of an error, as it was written.
+    """
+
+    agent_id: str
+    name: str
+    attempt: int
+    attempts: int
+    state: str
+    command: tuple[str, ...]
+    labels: Mapping[str, str]
+    requested_at: int
+    started_at: int | None
+    ended_at: int | None
+    runtime_seconds: float | None
+    verdict: Verdict
+    asked: tuple[Asked, ...]
+    events: tuple[Entry, ...]
+    omitted_events: int
+    home_events: tuple[Entry, ...]
+    samples: tuple[Sample, ...]
+    trend: Trend | None
+    resources: Mapping[str, Any] | None
+    last_output: tuple[str, ...]
+    error_line: str
+    left_over: LeftOver | None
+    followed: Followed
+    alike: Alike | None
+    last_failure: EarlierFailure | None
+    proof: Proof
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `why --json`: `outlive.why/1`, documented in docs/post-mortem.md."""
+        from manager.why.document import as_json
+
+        return as_json(self)

@@ -1,0 +1,202 @@
+"""A post-mortem in words: the cause in one sentence first, for people at three in the morning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from manager.why.model import PostMortem
+from manager.why.parts import (
+    Alike,
+    Asked,
+    Cause,
+    EarlierFailure,
+    Followed,
+    LeftOver,
+    NextAttempt,
+    Trend,
+)
+from projections.quantities import duration_text, size_text
+from projections.sentences import exit_text, signal_name
+
+MICROSECONDS = 1_000_000
+STEADY = 0.02  # of its memory in all: less growth than this is none
+_CAUSES: Mapping[Cause, str] = {
+    "exit": "exit",
+    "signal by us": "signal, sent by outlive",
+    "oom": "out of memory: signal, sent by the kernel",
+    "signal by someone else": "signal, not sent by outlive",
+    "failed start": "failed start",
+    "limit": "limit",
+    "health": "health",
+    "host lost": "host lost",
+    "unknown": "unknown",
+    "completed": "completed",
+    "still running": "still running",
+}
+
+
+def cause_text(cause: Cause) -> str:
+    """The cause as a heading."""
+    return _CAUSES[cause]
+
+
+def summary(found: PostMortem) -> str:
+    """What happened, in one sentence. Not made harmless: that is the renderer's business."""
+    who = f"{found.name} (attempt {found.attempt})"
+    verdict = found.verdict
+    how = exit_text(verdict.exit) if verdict.exit is not None else "no exit known"
+    match verdict.cause:
+        case "still running":
+            return f"{who} {_going_on(found)}."
+        case "completed":
+            return f"{who} completed by itself, with {how}."
+        case "exit":
+            return f"{who} failed: it ended by itself with {how}{_said(found)}."
+        case "signal by us":
+            return f"{who} was {_ended_by_us(found)}."
+        case "oom":
+            return f"{who} was killed by the kernel for want of memory ({how})."
+        case "signal by someone else":
+            return f"{who} was ended by {how}, which outlive did not send; who did is unknown."
+        case "failed start":
+            return f"{who} did not start: {_message(found)}{_said(found)}."
+        case "limit":
+            return f"{who} was stopped because of a limit: {_message(found)}."
+        case "health":
+            return f"{who} was stopped because of its health: {_message(found)}."
+        case "host lost":
+            return f"{who} was lost with its host, which was restarted; how it ended was not seen."
+        case "unknown":
+            return f"{who} ended, and nobody saw how: {_message(found)}."
+
+
+def asked_text(asked: Asked) -> str:
+    """`stop asked for by uid:0/cli: because`."""
+    what = {
+        "start": "started",
+        "stop": "stop asked for",
+        "kill": "kill asked for",
+        "signal": f"{signal_name(asked.signal or 0)} asked for",
+        "restart": "next attempt asked for",
+        "cancel": "next attempt called off",
+    }[asked.what]
+    policy = {
+        "restart": " (for a restart)",
+        "limit": " (because of a limit)",
+        "health": " (because of its health)",
+        "shutdown": " (with its coordinator)",
+    }.get(asked.cause or "", "")
+    reason = f": {asked.reason}" if asked.reason else "" if asked.what == "start" else "; no reason was given"
+    return f"{what} by {asked.actor}{policy}{reason}"
+
+
+def trend_text(trend: Trend) -> list[str]:
+    """How memory and CPU went, a line each."""
+    span = duration_text((trend.last_at - trend.first_at) / MICROSECONDS)
+    lines = []
+    if trend.memory_first_bytes is not None and trend.memory_last_bytes is not None:
+        first, last = trend.memory_first_bytes, trend.memory_last_bytes
+        most = size_text(trend.memory_most_bytes)
+        grown = abs(last - first) > STEADY * max(first, 1)
+        how = (
+            f"{'rose' if last > first else 'fell'} from {size_text(first)} to" if grown else "stayed at about"
+        )
+        slope = trend.memory_bytes_per_second
+        rate = f", {size_text(round(abs(slope)))} a second" if grown and slope is not None else ""
+        lines.append(
+            f"memory {how} {size_text(last)} in {span}{rate}; {most} at most ({trend.count} samples)"
+        )
+    if trend.cpu_mean_percent is not None:
+        lines.append(f"CPU {trend.cpu_mean_percent:.1f} % on average, {trend.cpu_last_percent:.1f} % at last")
+    return lines
+
+
+def left_over_text(left: LeftOver) -> str:
+    """What was still there after the main process."""
+    if left.pids is None:
+        text = "what it left behind is not known"
+    elif left.pids:
+        text = f"processes {', '.join(map(str, left.pids))} were left over and were killed"
+    else:
+        text = "nothing was left over"
+    return text if left.is_tree_complete else f"{text}; whether all of its tree is gone is not known"
+
+
+def followed_text(followed: Followed) -> str:
+    """What came after the end, in one line."""
+    match followed.what:
+        case "restart" if followed.next_attempt is not None:
+            return f"attempt {followed.next_attempt.attempt} was started: {fate(followed.next_attempt)}"
+        case "restart due":
+            data = followed.entries[-1].data
+            wait = duration_text(data.get("delay_seconds"))
+            return f"attempt {data.get('next_attempt')} is due, {wait} after its end"
+        case "gave up":
+            given_up = next(entry for entry in followed.entries if entry.type == "RESTART_GIVEN_UP")
+            return f"no further attempt: {given_up.data.get('reason')}"
+        case "cancelled":
+            return f"a further attempt was due, and was called off by {followed.entries[-1].row.actor}"
+    return "nothing: no further attempt was made"
+
+
+def fate(attempt: NextAttempt) -> str:
+    """`still running`, or its state, cause and exit."""
+    if attempt.ended_at is None and attempt.exit is None and attempt.cause == "still running":
+        return f"it is {attempt.state} as far as is recorded"
+    exit_ = f", {exit_text(attempt.exit)}" if attempt.exit is not None else ""
+    return f"it ended {attempt.state} ({cause_text(attempt.cause)}{exit_})"
+
+
+def alike_text(alike: Alike) -> str:
+    """Whether others failed so."""
+    if not alike.count:
+        text = "no other failure is like this one"
+    else:
+        times = "once" if alike.count == 1 else f"{alike.count} times"
+        others = f", {alike.agents} other agents among them" if alike.agents else ", all of this agent"
+        text = f"failed alike {times}{others if alike.agents != 1 else ', another agent among them'}"
+    return text if alike.is_all else f"{text}; older failures were not looked at"
+
+
+def earlier_text(earlier: EarlierFailure) -> str:
+    """The last attempt that failed, in one line."""
+    exit_ = f", {exit_text(earlier.exit)}" if earlier.exit is not None else ""
+    message = f": {earlier.message}" if earlier.message else ""
+    return f"attempt {earlier.attempt} failed ({cause_text(earlier.cause)}{exit_}){message}"
+
+
+def _going_on(found: PostMortem) -> str:
+    if found.verdict.certainty == "unknown":
+        return f"is {found.state} in the log, but its process was not seen alive; how it ended is not recorded yet"
+    if found.state == "STOPPING":
+        return "is being stopped, and has not ended yet"
+    return "is being started" if found.state == "SPAWNING" else "is still running"
+
+
+def _ended_by_us(found: PostMortem) -> str:
+    exit_: Mapping[str, Any] = found.verdict.exit or {}
+    orders = [one for one in found.asked if one.what in ("stop", "kill", "signal") and _is_before(one, found)]
+    by = f", on the order of {orders[-1].actor}" if orders else ""
+    why = f" ({orders[-1].reason})" if orders and orders[-1].reason else ""
+    if exit_.get("kind") == "code":
+        return f"told to stop{by}{why}, and ended with exit code {exit_['code']}"
+    return f"ended by our {signal_name(int(exit_.get('signal', 0)))}{by}{why}"
+
+
+def _is_before(asked: Asked, found: PostMortem) -> bool:
+    position = found.verdict.signal_position
+    return position is None or asked.position <= position
+
+
+def _message(found: PostMortem) -> str:
+    verdict = found.verdict
+    message = verdict.message or "no reason is recorded"
+    if verdict.errno is not None and os.strerror(verdict.errno) not in message:
+        message += f" ({os.strerror(verdict.errno)})"
+    return message
+
+
+def _said(found: PostMortem) -> str:
+    return f"; it said: {found.error_line.strip()}" if found.error_line else ""
