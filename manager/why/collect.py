@@ -55,7 +55,7 @@ def explain(material: Material, attempt: int | None) -> PostMortem:
     except KeyError:
         last = max(entry.row.attempt or 0 for entry in material.entries)
         raise InvalidRequest(
-            f"cannot tell of attempt {attempt} of {material.name}: the last one is {last}"
+            f"cannot tell of attempt {attempt} of {material.name}: the last one is {last}; choose one of 1 to {last}"
         ) from None
 
 
