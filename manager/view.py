@@ -51,7 +51,7 @@ class View:
     """
 
     def __init__(self, home: Path, reader: Reader | None, doubt: str | None = None) -> None:
-        self.home = home
+        self._home = home
         self._reader = reader
         self.doubt = doubt
         self._sampler = vitals.Sampler()
@@ -97,7 +97,7 @@ class View:
         """The log and the projections. Raises `NoDatabase` where there is none yet."""
         if self._reader is None:
             raise NoDatabase(
-                f"cannot read the log of {self.home}: nothing was recorded there yet; "
+                f"cannot read the log of {self._home}: nothing was recorded there yet; "
                 "start an agent with `outlive run`"
             )
         return self._reader
@@ -187,7 +187,7 @@ class View:
         self, status: AgentStatus, *, stream: Literal["stdout", "stderr"], attempt: int | None = None
     ) -> Path:
         """Where an attempt's output is; by default the latest attempt's. The file may be missing."""
-        directory = self.home / status.directory
+        directory = self._home / status.directory
         if attempt is not None:
             directory = directory.parent / str(attempt)
         return directory / f"{stream}.log"

@@ -10,7 +10,7 @@ import click
 from manager.cli.options import MOMENT
 from manager.cli.session import current, shared_options
 
-READING = ("ps", "status", "events")
+READING = ("ps", "status", "events", "why")
 _AGO = re.compile(r"-\d.*", re.ASCII)
 
 

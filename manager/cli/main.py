@@ -31,7 +31,7 @@ COMMANDS = {
     "logs": ("logs", "Output of agents."),
     "events": ("events", "The log, one sentence an event."),
     "why": ("why", "Why an agent ended: cause, evidence, who asked, what followed, proof."),
-    "at": ("at", "The same as of an earlier time or position: ps, status, events."),
+    "at": ("at", "The same as of an earlier time or position: ps, status, events, why."),
     "recover": ("upkeep", "Replay, compare with the system, re-attach; print what was found."),
     "verify": ("verify", "Check the log in every way; exit 6 where it is not what was written."),
     "rebuild": ("upkeep", "Make the projections anew from the log, or compare them with it."),

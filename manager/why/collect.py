@@ -17,22 +17,21 @@ from manager.why.post_mortem import post_mortem
 
 MOST_FAILURES = 2_000  # of all agents, newest first: what is compared with one failure
 MOST_HOME_EVENTS = 2_000
-_FOREVER = 2**62
 
 _ROW = ", ".join(f"e.{column}" for column in COLUMNS)
 _FAILURES = (
     f"SELECT {_ROW}, r.data, s.data FROM events e"  # noqa: S608 (names of columns, no values)
     " LEFT JOIN events r ON r.stream = e.stream AND r.version = e.version - 1 AND r.type = 'ZOMBIE_REAPED'"
     " LEFT JOIN events s ON s.stream = e.stream AND s.version = 1"
-    " WHERE e.type = ? AND e.position <= ? ORDER BY e.position DESC LIMIT ?"
+    " WHERE e.type = ? ORDER BY e.position DESC LIMIT ?"
 )
 _HOME = (
     f"SELECT {_ROW} FROM events e"  # noqa: S608
-    " WHERE e.stream = ? AND e.position <= ? ORDER BY e.position DESC LIMIT ?"
+    " WHERE e.stream = ? ORDER BY e.position DESC LIMIT ?"
 )
 _SAMPLES = (
     "SELECT attempt, sampled_at, cpu_percent, memory_bytes, threads, processes FROM samples"
-    " WHERE agent_id = ? AND sampled_at <= ? ORDER BY sampled_at, attempt"
+    " WHERE agent_id = ? ORDER BY sampled_at, attempt"
 )
 
 
@@ -63,25 +62,24 @@ def collect(
     reader: Reader,
     agent_id: str,
     *,
-    until: Head | None = None,
     is_alive: bool | None = None,
     outside: Head | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Material:
-    """The material of one agent as of the head of the log, or as of `until`, an earlier one.
+    """The material of one agent as of the head of the log.
 
     `outside` and `checkpoint`: what vouches for the log. Raises `UnknownAgent` where the log had none of that id, and
     as `Reader.rows` does.
     """
     with reader.snapshot():
-        head = reader.head() if until is None else until
+        head = reader.head()
         stream = f"agent/{agent_id}"
-        entries = tuple(map(Entry.of, reader.events(stream=stream, until=head.position)))
+        entries = tuple(map(Entry.of, reader.events(stream=stream)))
         if not entries:
             raise UnknownAgent(reference=agent_id)
-        home = _newest_home_events(reader, entries[0].row.home, head.position)
-        failures, is_all = _failures(reader, head.position)
-        samples = reader.rows(_SAMPLES, (agent_id, head.recorded_at if until else _FOREVER))
+        home = _newest_home_events(reader, entries[0].row.home)
+        failures, is_all = _failures(reader)
+        samples = reader.rows(_SAMPLES, (agent_id,))
     return Material(
         agent_id=agent_id,
         name=str(entries[-1].data.get("name") or entries[0].data.get("name", agent_id)),
@@ -105,16 +103,16 @@ def _outside(view: View) -> Head | None:
         return None  # the view has said what speaks against the log
 
 
-def _newest_home_events(reader: Reader, home: str, until: int) -> tuple[Entry, ...]:
-    rows = reader.rows(_HOME, (f"home/{home}", until, MOST_HOME_EVENTS))
+def _newest_home_events(reader: Reader, home: str) -> tuple[Entry, ...]:
+    rows = reader.rows(_HOME, (f"home/{home}", MOST_HOME_EVENTS))
     return tuple(Entry.of(RecordedEvent._make(row)) for row in reversed(rows))
 
 
-def _failures(reader: Reader, until: int) -> tuple[tuple[OtherFailure, ...], bool]:
+def _failures(reader: Reader) -> tuple[tuple[OtherFailure, ...], bool]:
     found: list[OtherFailure] = []
     is_all = True
     for kind in sorted(FAILURES):
-        rows = reader.rows(_FAILURES, (kind, until, MOST_FAILURES))
+        rows = reader.rows(_FAILURES, (kind, MOST_FAILURES))
         is_all = is_all and len(rows) < MOST_FAILURES
         found += [_failure(row) for row in rows]
     return tuple(found), is_all

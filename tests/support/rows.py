@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from eventstore import events as ev
 from eventstore.codec import encode
+from eventstore.home_events import CoordinatorStarted
 from eventstore.record import RecordedEvent
 from manager.why.material import Entry
 from tests.support.histories import BOOT
@@ -52,5 +53,5 @@ def entries(
 
 def coordinator(*, epoch: int = 1, boot_id: str = BOOT, position: int = 1) -> Entry:
     """A coordinator's start."""
-    started = ev.CoordinatorStarted(epoch=epoch, pid=1, boot_id=boot_id, version="0")
+    started = CoordinatorStarted(epoch=epoch, pid=1, boot_id=boot_id, version="0")
     return entries([started], start=position, stream="home/h", epoch=epoch)[0]
