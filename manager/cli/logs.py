@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,8 @@ def logs_command(
         if lines is not None:
             tail.skip_to_last(status, lines)
         sources.append(_Source(status=status, tail=tail, ending=Ending(session.home)))
-    printer = _Printer(_compile(pattern), is_named=len(sources) > 1, is_raw=raw, is_json=session.json)
+    show = str if raw else sanitize.coloured if session.is_coloured else sanitize.output
+    printer = _Printer(_compile(pattern), show, is_named=len(sources) > 1, is_json=session.json)
     while True:
         for source in sources:
             source.is_over = source.ending.seen(source.status)
@@ -84,11 +85,16 @@ class _Printer:
     """Writes the lines that match."""
 
     def __init__(
-        self, pattern: re.Pattern[str] | None, *, is_named: bool, is_raw: bool, is_json: bool
+        self,
+        pattern: re.Pattern[str] | None,
+        show: Callable[[str], str],
+        *,
+        is_named: bool,
+        is_json: bool,
     ) -> None:
         self._pattern = pattern
+        self._show = show
         self._is_named = is_named
-        self._is_raw = is_raw
         self._is_json = is_json
 
     def show(self, status: AgentStatus, lines: Sequence[str]) -> None:
@@ -99,7 +105,7 @@ class _Printer:
             if self._is_json:
                 write_json({"agent": status.name, "id": status.id, "line": line})
                 continue
-            text = line if self._is_raw else sanitize.output(line)
+            text = self._show(line)
             write(f"{sanitize.one_line(status.name)} | {text}" if self._is_named else text)
 
 

@@ -6,6 +6,8 @@ otherwise than it is. Both are shown as escapes. JSON output needs none of this:
 
 from __future__ import annotations
 
+import re
+
 # C0, DEL, C1 and the soft hyphen; Arabic letter mark, zero-width and bidi marks, line and paragraph separators,
 # bidi embeddings and isolates, byte order mark, vowel separator, invisible tags
 # (Unicode 15, general categories Cc and Cf, Zl, Zp).
@@ -22,6 +24,10 @@ _RANGES = (
     (0x180E, 0x180E),
     (0xE0000, 0xE007F),
 )
+
+
+_COLOURS = re.compile(r"(\x1b\[[0-9;:]{0,60}m)")
+_PLAIN = "\x1b[0m"
 
 
 def _escape(code: int) -> str:
@@ -46,6 +52,13 @@ def one_line(text: str) -> str:
 def output(text: str) -> str:
     """What an agent wrote: line ends and tabs stay, all else as `one_line`."""
     return _without_surrogates(text.translate(_OUTPUT))
+
+
+def coloured(text: str) -> str:
+    """A line as `output`, but that its own colours and styles are kept; they end with it."""
+    pieces = _COLOURS.split(text)
+    shown = "".join(piece if number % 2 else output(piece) for number, piece in enumerate(pieces))
+    return shown + _PLAIN if len(pieces) > 1 else shown
 
 
 def _without_surrogates(text: str) -> str:

@@ -85,6 +85,11 @@ class Session:
         """Whether a person reads stdout."""
         return sys.stdout.isatty()
 
+    @property
+    def is_coloured(self) -> bool:
+        """Whether they want to see colours."""
+        return self.is_terminal and not (self.no_color or os.environ.get("NO_COLOR"))
+
 
 def actor() -> str:
     """Who the log will say it was: the user, and that it was by the command line."""
@@ -107,8 +112,8 @@ def complain(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """One line of data on stdout."""
-    click.echo(text)
+    """One line of data on stdout, as it is."""
+    click.echo(text, color=True)  # else click takes escape sequences out for whoever is no terminal
 
 
 def write_json(value: Any, *, indent: int | None = None) -> None:

@@ -132,9 +132,7 @@ def _clean(value: str, shown: str) -> str:
 
 
 def _coloured(session: Session, state: str) -> str:
-    import os
-
-    if not session.is_terminal or session.no_color or os.environ.get("NO_COLOR"):
+    if not session.is_coloured:
         return state
     codes = {"green": "32", "cyan": "36", "yellow": "33", "dim": "2", "bold red": "1;31", "red": "31"}
     return f"\x1b[{codes.get(STATE_STYLES.get(state, ''), '35')}m{state}\x1b[0m"

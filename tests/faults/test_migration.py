@@ -76,12 +76,11 @@ def test_an_upgrade_needs_a_home_that_nobody_holds(tmp_path: Path, tally: Tally)
     tally("23 upgrade under a coordinator")
 
 
+FULL = (pytest.mark.faults, pytest.mark.timeout(3600))
 POINTS_OF_UPGRADE = sorted(point for point in POINTS if point.startswith("store."))
 
 
-@pytest.mark.parametrize(
-    "points", [POINTS_OF_UPGRADE[3::12], pytest.param(POINTS_OF_UPGRADE, marks=pytest.mark.faults)]
-)
+@pytest.mark.parametrize("points", [POINTS_OF_UPGRADE[3::12], pytest.param(POINTS_OF_UPGRADE, marks=FULL)])
 def test_an_upgrade_killed_at_a_crash_point(tmp_path: Path, tally: Tally, points: Sequence[str]) -> None:
     """It has happened or not, and the next one ends it; the agent runs on and is known again."""
     with Run.create(tmp_path, seed=1) as run, _agent_of_release_0_1(run) as home:
@@ -98,7 +97,7 @@ def test_an_upgrade_killed_at_a_crash_point(tmp_path: Path, tally: Tally, points
 
 
 @pytest.mark.strace
-@pytest.mark.parametrize("share", [50, pytest.param(1, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("share", [50, pytest.param(1, marks=FULL)])
 def test_an_upgrade_killed_at_a_system_call(tmp_path: Path, tally: Tally, share: int) -> None:
     """The same at the K-th call of a kind on the files of the home."""
     with Run.create(tmp_path, seed=1) as run, _agent_of_release_0_1(run) as home:
@@ -117,7 +116,7 @@ def test_an_upgrade_killed_at_a_system_call(tmp_path: Path, tally: Tally, share:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("spares", [(0, 12, 24), pytest.param(range(80), marks=pytest.mark.faults)])
+@pytest.mark.parametrize("spares", [(0, 12, 24), pytest.param(range(80), marks=FULL)])
 def test_an_upgrade_on_a_full_disk(tmp_path: Path, tally: Tally, spares: Sequence[int]) -> None:
     """It says so and leaves the log as it was; with room it is done."""
     with Run.create(tmp_path, seed=1) as run, small_home(run) as room, _agent_of_release_0_1(run) as home:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -70,6 +71,29 @@ class CommandLine:
         )
         self.started.append(process)
         return process
+
+    def terminal(self, *arguments: str, **variables: str) -> str:
+        """What a command writes to a terminal."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            env=self.environment(COLUMNS="200", **variables),
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:  # EIO: the last writer has closed it
+            pass
+        finally:
+            os.close(ours)
+            process.wait(timeout=60)
+        return shown.decode()
 
     def environment(self, **variables: str) -> dict[str, str]:
         """Ours, with the home and the modules under test."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import pty
 import subprocess
 import sys
 import time
@@ -169,20 +168,20 @@ def test_hostile_text_is_harmless_everywhere(outlive: CommandLine) -> None:
         text = outlive(*command).stdout + outlive(*command).stderr
         assert not {"\x1b", "\x07", "\u202e"} & set(text), command
     assert "\x1b" in outlive("logs", "x", "--raw").stdout
-    assert "\x1b]0" not in terminal(outlive, "status", "x")
-    assert "\x1b]0" not in terminal(outlive, "run", "--follow", "--", "printf", "\\033]0;owned\\007")
+    assert "\x1b]0" not in outlive.terminal("status", "x")
+    assert "\x1b]0" not in outlive.terminal("run", "--follow", "--", "printf", "\\033]0;owned\\007")
 
 
 def test_a_terminal_gets_a_drawn_table(outlive: CommandLine) -> None:
     """On a terminal the table has a summary and short ids; NO_COLOR and --no-color keep colours away."""
     agent = outlive.run("--name", "x", "--", "sleep", "600")
-    shown = terminal(outlive, "ps", NO_COLOR="", TERM="xterm")
+    shown = outlive.terminal("ps", NO_COLOR="", TERM="xterm")
     assert "1 agent: 1 live" in shown
     assert "\x1b[32mRUNNING" in shown
     assert agent not in shown
     assert agent[:8] in shown
-    assert "\x1b[32m" not in terminal(outlive, "ps", "--no-color", NO_COLOR="", TERM="xterm")
-    assert "\x1b[32m" not in terminal(outlive, "status", "x", NO_COLOR="1", TERM="xterm")
+    assert "\x1b[32m" not in outlive.terminal("ps", "--no-color", NO_COLOR="", TERM="xterm")
+    assert "\x1b[32m" not in outlive.terminal("status", "x", NO_COLOR="1", TERM="xterm")
 
 
 def test_nobody_reads_the_output(outlive: CommandLine) -> None:
@@ -262,27 +261,3 @@ def test_listing_is_quick(outlive: CommandLine) -> None:
         assert outlive("ps").returncode == 0
         took.append(time.monotonic() - began)
     assert min(took) < 1.2
-
-
-def terminal(outlive: CommandLine, *arguments: str, **variables: str) -> str:
-    """What a command writes to a terminal."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, *arguments],
-        env=outlive.environment(COLUMNS="200", **variables),
-        cwd=outlive.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            shown += chunk
-    except OSError:  # EIO: the last writer has closed it
-        pass
-    finally:
-        os.close(ours)
-        process.wait(timeout=60)
-    return shown.decode()
