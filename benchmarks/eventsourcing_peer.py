@@ -32,3 +32,19 @@ def rate(folder: Path, body: str, count: int, size: int) -> float:
         for start in range(0, count, size):
             app.save(*agents[start : start + size])
         return count / (time.perf_counter() - began_at)
+
+
+def replay_rate(folder: Path, body: str, count: int, size: int) -> float:
+    """Events a second when all of them are read back in order and decoded, as its projections do; unchecked."""
+    environment = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{folder}/es.db"}
+    with contextlib.closing(_application.Application(env=environment)) as app:
+        for start in range(0, count, size):
+            app.save(*[Agent(body=body) for _ in range(start, min(start + size, count))])
+        began_at = time.perf_counter()
+        seen = 0
+        while page := app.recorder.select_notifications(seen + 1, limit=size):
+            for notification in page:
+                app.mapper.to_domain_event(notification)
+            seen += len(page)
+        assert seen == count
+        return count / (time.perf_counter() - began_at)

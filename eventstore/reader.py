@@ -7,16 +7,17 @@ and no reader keeps the database's past alive between pages.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol
 
 from eventstore import chain
-from eventstore.chain import Verdict
+from eventstore.chain import Edges, Verdict
 from eventstore.errors import InvalidRequest, SchemaMismatch, StoreDamaged
 from eventstore.record import COLUMNS, Head, RecordedEvent
 from eventstore.revision import HEAD, VERSION_QUERY, require_head
 
 PAGE_ROWS = 500  # at 64 KiB an event, a page is 32 MB at the most
+_RAW_PAGE_ROWS = 100  # what is looked at at once stays in the processor's cache
 MAX_STREAMS = 30_000  # SQLite takes 32,766 parameters in a statement
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 (names of columns, no values)
@@ -143,27 +144,33 @@ class Reader:
         `last`: only so many rows before the head. `known`: what the log was, which it must still hold. Raises
         `InvalidRequest` if there is no row before `start`.
         """
-        raw = self._source.raw()
-        try:
-            if last is not None:
-                start = _start_of_last(raw, last)
-            previous = chain.GENESIS
-            if start > 1:
-                before = raw.fetch("SELECT hash FROM events WHERE position = ?", (start - 1,))
-                if not before and last is None:
+        if last is not None:
+            start = _start_of_last(self._source, last)
+        verdict, _ = self.walk(start=start, until=until, is_gap_missing=last is not None)
+        return verdict if known is None or not verdict.is_intact else self.held_against(verdict, known)
+
+    def walk(
+        self, *, start: int, until: int | None = None, is_gap_missing: bool = False
+    ) -> tuple[Verdict, Edges]:
+        """As `verify`, with what these rows have in common with those around them.
+
+        `is_gap_missing`: where there is no row before `start`, it is missing, and asking was no mistake.
+        """
+        with closing(self._source.raw()) as raw:
+            previous = chain.GENESIS if start == 1 else _hash_at(raw, start - 1)
+            if previous is None:
+                if not is_gap_missing:
                     raise InvalidRequest(f"cannot verify from position {start}: the log ends before it")
-                if not before:
-                    return chain.missing(start - 1)
-                previous = before[0][0]
+                return chain.missing(start - 1), Edges({}, {}, 0, 0)
             rows = _RawRows(raw, start, until)
-            verdict = chain.verify(rows, start=start, previous_hash=previous)
+            verdict, edges = chain.walk(rows, start=start, previous_hash=previous)
             if rows.failure is not None and verdict.is_intact:
-                return chain.unreadable(verdict, str(rows.failure))
-            if known is None or not verdict.is_intact:
-                return verdict
-            return chain.compare(verdict, known, _hash_at(raw, known.position))
-        finally:
-            raw.close()
+                verdict = chain.unreadable(verdict, str(rows.failure))
+            return verdict, edges
+
+    def held_against(self, verdict: Verdict, known: Head) -> Verdict:
+        """`verdict`, unless the log is not what it was known to be."""
+        return chain.compare(verdict, known, _hash_at(self._source, known.position))
 
     def faults(self) -> list[str]:
         """What the database finds wrong with its own tables, indexes and triggers, a line each. Reads all of it."""
@@ -175,8 +182,7 @@ class Reader:
     def compare(self, known: Head) -> Verdict:
         """Whether the log still holds what it was known to be; nothing else is computed."""
         head = self.head()
-        whole = chain.intact(head.position, head.hash)
-        return chain.compare(whole, known, _hash_at(self._source, known.position))
+        return self.held_against(chain.intact(head.position, head.hash), known)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -243,7 +249,7 @@ class _RawRows:
         self.failure: StoreDamaged | None = None
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        size = PAGE_ROWS
+        size = _RAW_PAGE_ROWS
         while True:
             try:
                 page = self._page(size)

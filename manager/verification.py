@@ -6,7 +6,7 @@ from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
 
-from eventstore import trust
+from eventstore import segments, trust
 from eventstore.chain import Verdict, without_evidence
 from eventstore.errors import NoDatabase, StoreDamaged
 from eventstore.reader import Reader
@@ -57,7 +57,7 @@ def verify_home(home: Home, url: str, *, start: int = 1, until: int | None = Non
     with closing(reader):
         if start > 1 or until is not None:
             return Verification(reader.verify(start=start, until=until), known, ())
-        verdict = reader.verify(known=known)
+        verdict = segments.verify(url, known=known)
         if doubt is not None and verdict.is_intact:
             verdict = without_evidence(verdict, str(doubt))
         faults = reader.faults()

@@ -148,3 +148,42 @@ def test_impossible_values_are_a_finding_not_a_crash(value: object) -> None:
     rows[1] = (rows[1][0], value, *rows[1][2:])
     verdict = chain.verify(rows)
     assert (verdict.position, verdict.problem) == (2, "row changed")
+
+
+def _rehashed(rows: list[Row], changes: dict[int, tuple[int, Any]]) -> list[Row]:
+    """The rows with one column each of some positions set to something else, and all hashes computed anew."""
+    previous, changed = bytes(32), []
+    for row in rows:
+        column, value = changes.get(row[0], (0, row[0]))
+        columns = (*row[:column], value, *row[column + 1 : 16])
+        digest = chain.link(previous, chain.leaf(columns))
+        changed.append((*columns, previous, digest))
+        previous = digest
+    return changed
+
+
+def _parts(rows: list[Row], at: int) -> list[chain.Edges]:
+    first, second = chain.walk(rows[:at]), chain.walk(rows[at:], start=at + 1, previous_hash=rows[at - 1][17])
+    assert first[0].is_intact
+    assert second[0].is_intact
+    return [first[1], second[1]]
+
+
+@pytest.mark.parametrize("at", range(1, 30))
+def test_parts_of_a_chain_fit(at: int) -> None:
+    """Wherever a log is divided, its parts are good each and together."""
+    assert chain.do_fit(_parts(_log(30), at))
+
+
+@pytest.mark.parametrize("changes", [{5: (1, 7), 8: (1, 8)}, {5: (5, 1)}], ids=str)
+def test_parts_that_break_the_order_do_not_fit(changes: dict[int, tuple[int, Any]]) -> None:
+    """A version or a time that does not follow those of an earlier part is noticed although each part is good."""
+    assert not chain.do_fit(_parts(_rehashed(_log(8), changes), 4))
+
+
+def test_long_texts_are_hashed_as_documented() -> None:
+    """A text that is longer than any that is written by us, as damage leaves it."""
+    for size in (1023, 1024, 70_000):
+        row = _log(4)[3]
+        row = (*row[:12], b"x" * size, *row[13:])
+        assert chain.leaf(row) == _by_the_document(row)

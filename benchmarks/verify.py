@@ -1,0 +1,119 @@
+"""`python -m benchmarks.verify`: the hash chain of a long log computed anew, beside what others take to read theirs."""
+
+import argparse
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from benchmarks.appends import BATCH, BODY, new_event
+from benchmarks.filesystem import description, fresh_folder
+from benchmarks.report import Section, ratio, spread
+from eventstore import segments
+from eventstore.appending import Batch
+from eventstore.reader import Reader
+from eventstore.store import EventStore
+
+LIFE = 10  # events of each agent
+
+
+def make_log(url: str, count: int) -> None:
+    """A log of `count` events, made by the store."""
+    with EventStore.open(url, home="bench", host="here") as store:
+        for _ in range(0, count, BATCH * LIFE):
+            streams = [os.urandom(8).hex() for _ in range(BATCH)]
+            store.append_many(
+                [
+                    Batch(
+                        stream=f"agent/{stream}",
+                        events=[new_event(stream) for _ in range(LIFE)],
+                        expected_version=0,
+                    )
+                    for stream in streams
+                ],
+                epoch=None,
+            )
+
+
+def measure(url: str, rounds: int) -> tuple[int, dict[str, list[float]]]:
+    """How many events there are; events a second of each way, in turns."""
+    reader = Reader.open(url)
+    count = reader.head().position
+    rates: dict[str, list[float]] = {}
+
+    def read() -> bool:
+        return sum(1 for _ in reader.events()) == count
+
+    ways: dict[str, Callable[[], bool]] = {
+        f"outlive, verify in {len(os.sched_getaffinity(0))} processes": lambda: (
+            segments.verify(url).is_intact
+        ),
+        "outlive, verify in 1 process": lambda: segments.verify(url, processes=1).is_intact,
+        "outlive, rows read": read,
+    }
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began_at = time.perf_counter()
+            assert way(), name
+            rates.setdefault(name, []).append(count / (time.perf_counter() - began_at))
+    reader.close()
+    return count, rates
+
+
+def peer(count: int, rounds: int) -> dict[str, list[float]]:
+    """The same of the eventsourcing package; nothing where it is not installed."""
+    try:
+        from benchmarks import eventsourcing_peer
+    except ImportError:
+        return {}
+    found = []
+    for _ in range(rounds):
+        with fresh_folder() as folder:
+            found.append(eventsourcing_peer.replay_rate(folder, BODY, count, BATCH))
+    return {"eventsourcing, replay (nothing to verify)": found}
+
+
+def main() -> None:
+    """Measure and print the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--peer-count", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--log", type=Path, help="use this database instead of making one")
+    arguments = parser.parse_args()
+    with fresh_folder() as folder:
+        path = arguments.log or folder / "events.db"
+        if arguments.log is None:
+            make_log(f"sqlite:///{path}", arguments.count)
+        count, rates = measure(f"sqlite:///{path}", arguments.rounds)
+    others = peer(arguments.peer_count, arguments.rounds)
+    floor = median(next(iter(others.values()))) if others else None
+    rows = [
+        (
+            name,
+            spread(values, "{:,.0f}".format),
+            "-" if floor is None else ratio(median(values), floor),
+        )
+        for name, values in (rates | others).items()
+    ]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    left_out = [] if others else ["eventsourcing left out: it is not installed (`pip install eventsourcing`)"]
+    print(
+        Section(
+            title="Verifying a log, SQLite",
+            how=f"Events a second over a log of {count:,} events of about {len(BODY)} bytes: every hash computed anew, "
+            "every version and time compared. The eventsourcing package keeps no hashes; its replay reads and decodes.",
+            headings=("what", "events a second", "to its replay"),
+            rows=rows,
+            notes=(
+                f"runs of each in turn: {arguments.rounds}; database on {description()}; at most {peak} MB",
+                *left_out,
+            ),
+        ).as_markdown()
+    )
+
+
+if __name__ == "__main__":
+    main()
