@@ -109,6 +109,13 @@ class Reader:
             low, high = (middle, high) if found.recorded_at < instant else (low, middle - 1)
         return low
 
+    def head_at(self, position: int) -> Head:
+        """What the head was when the log had come to `position`. Raises `InvalidRequest` where it has not."""
+        rows = self.rows("SELECT position, hash, recorded_at FROM events WHERE position = ?", (position,))
+        if not rows and position > 0:
+            raise InvalidRequest(f"cannot look at position {position}: the log does not have it")
+        return Head(*rows[0]) if rows else chain.EMPTY
+
     def events(
         self,
         *,

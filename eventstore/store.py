@@ -10,19 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from eventstore import inline as inline_projections
 from eventstore import schema, trust
 from eventstore.appending import Appending, Batch, Order, Statements, order_of
-from eventstore.chain import EMPTY, Verdict
+from eventstore.chain import Verdict
+from eventstore.checkpoints import CheckpointFile
 from eventstore.crashpoints import crash_point
 from eventstore.errors import EpochFenced, EventIdConflict, StoreDamaged, StoreUnavailable, VersionConflict
 from eventstore.groupcommit import GroupCommit
-from eventstore.headfile import HeadFile
 from eventstore.inline import Inline
+from eventstore.outside import Outside
 from eventstore.record import Head, NewEvent, RecordedEvent
 
 if TYPE_CHECKING:
@@ -52,11 +53,10 @@ class EventStore:
         host: str,
         inline: Sequence[Inline],
         clock: Callable[[], int],
-        head: HeadFile | None = None,
+        outside: Outside,
     ) -> None:
         self._backend = backend
-        self._head_file = head
-        self._known = EMPTY  # what this process knows the log to be; it may be longer
+        self._outside = outside
         self._home = home
         self._host = host
         self._inline = tuple(inline)
@@ -76,19 +76,21 @@ class EventStore:
         clock: Callable[[], int] = now_microseconds,
         create: bool = True,
         head: Path | None = None,
+        checkpoints: CheckpointFile | None = None,
     ) -> EventStore:
         """The log at `url` (`sqlite:////absolute/path`), made if missing (`create`), its projections up to date.
 
         `home` and `host` are written into every row; `clock` gives microseconds since the epoch. `head` is the file
         that keeps the head outside the database; the log must hold what it says, its last rows must be a whole chain,
         and the rows of the projections must be what those rows say: else `StoreDamaged`, and nothing is written.
+        With `checkpoints` it must be what the newest of them say, too, and more of them are written as it grows.
         Raises `NoDatabase` (missing, and not to be made) and `SchemaMismatch`.
         """
         backend = schema.backend_for(url)
         try:
-            head_file = None if head is None else HeadFile(head)
-            store = cls(backend, home=home, host=host, inline=inline, clock=clock, head=head_file)
-            store._open(create=create)
+            outside = Outside(head, checkpoints)
+            store = cls(backend, home=home, host=host, inline=inline, clock=clock, outside=outside)
+            store._open(create=create, is_kept=head is not None or checkpoints is not None)
         except BaseException:
             backend.close()
             raise
@@ -178,13 +180,16 @@ class EventStore:
         """
         return self._transaction(wait_seconds=wait_seconds)
 
+    def checkpoint_when_due(self) -> None:
+        """Write a checkpoint if the log has grown and the last one is old; to be called now and then."""
+        self._outside.checkpoint_when_due()
+
     def close(self) -> None:
-        """Let go of the database. The store can't be used afterwards."""
+        """Let go of the database, with a last checkpoint. The store can't be used afterwards."""
+        self._outside.close()
         if self._reader is not None:
             self._reader.close()
         self._backend.close()
-        if self._head_file is not None:
-            self._head_file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -198,19 +203,15 @@ class EventStore:
                 self._reader = self._backend.reader()
             return self._reader
 
-    def _open(self, *, create: bool) -> None:
-        if self._head_file is None:
-            self._backend.prepare(create=create)
-        else:
-            known = self._head_file.read()
-            if known is not None and known.position and self._backend.schema_version() is None:
-                raise trust.gone(known)
-            self._backend.prepare(create=create)
-            trust.require_whole(self._shared_reader(), known)
+    def _open(self, *, create: bool, is_kept: bool) -> None:
+        known = self._outside.read()
+        if known is not None and known.position and self._backend.schema_version() is None:
+            raise trust.gone(known)
+        self._backend.prepare(create=create)
+        if is_kept:
+            self._outside.require(self._shared_reader(), known)
             trust.require_epoch(self._shared_reader(), self._home)
-            if known is None:
-                self._head_file.create()
-            self._known = known or EMPTY
+            self._outside.begin(known)
         self._catch_up()
 
     def _commit(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
@@ -253,17 +254,12 @@ class EventStore:
         with self._transaction(lambda: self._note_head(appending)) as connection:
             statements = Statements(connection)
             appending = Appending(statements, home=self._home, host=self._host, now=self._clock())
-            trust.require_grown(appending.head, self._known)
+            trust.require_grown(appending.head, self._outside.known)
             yield connection, appending
 
     def _note_head(self, appending: Appending | None) -> None:
-        if appending is None or not appending.new:
-            return
-        self._known = appending.head
-        if self._head_file is not None:
-            # The events are durable; a head that is behind is what a kill leaves, too.
-            with suppress(OSError):
-                self._head_file.write(self._known)
+        if appending is not None and appending.new:
+            self._outside.note(appending.head)
 
     def _write(self, connection: Connection, appending: Appending) -> None:
         if appending.new:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
+from eventstore import chain
+from eventstore.chain import Verdict
+from eventstore.checkpoints import CheckpointFile
 from eventstore.errors import StoreDamaged
 from eventstore.inline import Inline
 from eventstore.reader import Reader
@@ -11,6 +15,7 @@ from eventstore.record import Head
 
 CHECKED_ROWS = 10_000  # verified at each opening, at some 10 µs a row
 
+_HEADS_A_QUERY = 500
 _ADVICE = "nothing was changed; put the newest whole copy back, see `outlive verify`"
 
 
@@ -20,17 +25,42 @@ def require_whole(reader: Reader, known: Head | None, *, rows: int | None = None
         verdict = reader.verify(last=CHECKED_ROWS if rows is None else rows, known=known)
     except StoreDamaged:
         verdict = reader.verify(known=known)  # which takes longer, and finds the first bad row
-    if not verdict.is_intact:
-        raise StoreDamaged(
-            f"cannot use the log: from position {verdict.position} on it is not what was written "
-            f"({verdict.problem}: {verdict.detail}); {_ADVICE}",
-            position=verdict.position,
-        )
+    _require(verdict)
     if known is None and verdict.head_position:
         raise StoreDamaged(
             "cannot use the log: the file that says how far it had come is missing; put it back, see `outlive verify`",
             position=verdict.head_position + 1,
         )
+
+
+def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Verdict:
+    """`verdict` on a log that is whole, unless it is not what it was known to be: at the first of these, in order."""
+    wanted = iter(known)
+    while part := list(islice(wanted, _HEADS_A_QUERY)):
+        marks = ", ".join("?" * len(part))
+        query = f"SELECT position, hash FROM events WHERE position IN ({marks})"  # noqa: S608 (marks alone)
+        found = dict(reader.rows(query, [head.position for head in part]))
+        for head in part:
+            compared = chain.compare(verdict, head, found.get(head.position))
+            if not compared.is_intact:
+                return compared
+    return verdict
+
+
+def require_checkpoints(reader: Reader, file: CheckpointFile) -> None:
+    """Raise `StoreDamaged` where the log is not what the newest checkpoints say; `file` then goes on from the last."""
+    recent = list(file.read(is_recent=True))
+    for checkpoint in recent:
+        if file.is_forged(checkpoint):
+            raise StoreDamaged(
+                f"cannot use the log: {file.path} holds a checkpoint of position {checkpoint.head.position} whose "
+                f"signature is not that of the key it names; {_ADVICE}",
+                position=checkpoint.head.position,
+            )
+    head = reader.head()
+    whole = chain.intact(head.position, head.hash)
+    _require(contradicted(reader, whole, sorted(checkpoint.head for checkpoint in recent)))
+    file.go_on_from(recent[-1] if recent else None)
 
 
 def require_epoch(reader: Reader, home: str) -> None:
@@ -81,3 +111,12 @@ def gone(known: Head) -> StoreDamaged:
         f"cannot use the log: there is none, and it had come to position {known.position}; put it back",
         position=1,
     )
+
+
+def _require(verdict: Verdict) -> None:
+    if not verdict.is_intact:
+        raise StoreDamaged(
+            f"cannot use the log: from position {verdict.position} on it is not what was written "
+            f"({verdict.problem}: {verdict.detail}); {_ADVICE}",
+            position=verdict.position,
+        )

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import platform
 import secrets
 import threading
 import time
@@ -27,10 +26,9 @@ from manager import commands as do
 from manager import launching
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
 from manager.eventloop import event_loop, keep_awake
-from manager.evidence import require_evidence
 from manager.home import Home, HomeLock
 from manager.homeidentity import HomeIdentity
-from manager.homelog import HomeLog
+from manager.homelog import HomeLog, open_log
 from manager.ledger import Ledger
 from manager.origin import Origin
 from manager.patience import AwaitedExits, all_or_any, unless_in_vain
@@ -39,7 +37,6 @@ from manager.replay import Replayed, replay
 from manager.sampling import Sampling
 from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
-from projections.agents import AgentsProjection
 
 STARTS_A_COMMIT = 100
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
@@ -85,10 +82,7 @@ class Coordinator:
         identity = home.prepare()
         lock = home.acquire(takeover=takeover)
         try:
-            require_evidence(home, identity, url)
-            store = EventStore.open(
-                url, home=identity.id, host=platform.node(), inline=[AgentsProjection()], head=home.head
-            )
+            store = open_log(home, identity, url)
             try:
                 return cls(home, identity, lock, store, actor)
             except BaseException:
@@ -301,7 +295,7 @@ class Coordinator:
         asyncio.set_event_loop(self._loop)
 
         async def prepare() -> Supervisor:
-            keep_awake(self._loop)
+            keep_awake(self._loop, self.store.checkpoint_when_due)
             return Supervisor(self._home.path, self.ledger, now_microseconds)
 
         try:

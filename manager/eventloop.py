@@ -3,6 +3,7 @@
 import asyncio
 import selectors
 import socket
+from collections.abc import Callable
 
 BEAT_SECONDS = 1.0  # how late another thread's call is heard whose wake-up asyncio dropped for want of memory
 
@@ -19,6 +20,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(selector)
 
 
-def keep_awake(loop: asyncio.AbstractEventLoop) -> None:
-    """Let the loop look every second whether another thread has called."""
-    loop.call_later(BEAT_SECONDS, keep_awake, loop)
+def keep_awake(loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
+    """Let the loop look every second whether another thread has called, and call `look`."""
+    loop.call_later(BEAT_SECONDS, keep_awake, loop, look)
+    look()

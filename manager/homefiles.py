@@ -12,7 +12,9 @@ from pathlib import Path
 from eventstore.crashpoints import crash_point
 from manager.errors import HomeError
 
-_WRITTEN = re.compile(r"lock|head|home\.json|events\.db(?:-wal|-shm|-journal|\.lock|\.queue)?")
+_WRITTEN = re.compile(
+    r"lock|head|home\.json|checkpoints\.jsonl|events\.db(?:-wal|-shm|-journal|\.lock|\.queue)?"
+)
 _LOOKS = 3  # whoever makes a file durably links and unlinks a draft of it just then, once
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +13,27 @@ from eventstore.crashpoints import crash_point
 from eventstore.home_events import CoordinatorEvent, CoordinatorStarted, RecoveryCompleted
 from eventstore.record import NewEvent
 from eventstore.store import EventStore, now_microseconds
+from manager.checkpointing import checkpoints_of
+from manager.evidence import require_evidence
+from manager.home import Home
+from manager.homeidentity import HomeIdentity
 from manager.process import procfs
 from manager.status import RecoveryReport
 from manager.version import VERSION
+from projections.agents import AgentsProjection
+
+
+def open_log(home: Home, identity: HomeIdentity, url: str) -> EventStore:
+    """The log of a home whose lock we hold, for appending. Raises what `EventStore.open` raises, and `KeyUnusable`."""
+    require_evidence(home, identity, url)
+    return EventStore.open(
+        url,
+        home=identity.id,
+        host=platform.node(),
+        inline=[AgentsProjection()],
+        head=home.head,
+        checkpoints=checkpoints_of(home, identity.id),
+    )
 
 
 class HomeLog:

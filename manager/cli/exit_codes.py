@@ -36,6 +36,7 @@ ERROR_CODES = {
     "EpochFenced": CONFLICT,
     "IllegalTransition": INTEGRITY,
     "StoreDamaged": INTEGRITY,
+    "NotWhole": INTEGRITY,
     "StoreUnavailable": UNREACHABLE,
     "SchemaMismatch": UNREACHABLE,
     "HomeBusy": UNREACHABLE,

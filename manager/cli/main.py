@@ -34,6 +34,13 @@ COMMANDS = {
     "at": ("at", "The same as of an earlier time or position: ps, status, events, why."),
     "recover": ("upkeep", "Replay, compare with the system, re-attach; print what was found."),
     "verify": ("verify", "Check the log in every way; exit 6 where it is not what was written."),
+    "checkpoint": (
+        "checkpoint",
+        "Write the head of the log, signed where there is a key, to be kept elsewhere.",
+    ),
+    "keys": ("keys", "Keys that sign checkpoints: new, show, public."),
+    "export": ("export", "The log as JSON lines, CloudEvents or CSV."),
+    "bundle": ("export", "All about one agent in one file, checkable anywhere."),
     "rebuild": ("upkeep", "Make the projections anew from the log, or compare them with it."),
     "db": ("database", "Version of the database, and its upgrade."),
     "doctor": ("doctor", "Check the home, the database and what the system offers."),

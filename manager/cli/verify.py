@@ -1,8 +1,9 @@
-"""`verify`: everything that can be said for and against a log."""
+"""`verify`: everything that can be said for and against a log, or an export or bundle of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,25 +11,49 @@ from manager.cli import exit_codes
 from manager.cli.session import Session, complain, current, shared_options, write, write_json
 
 if TYPE_CHECKING:
+    from eventstore.checkpoints import Key
     from manager.verification import Verification
+
+FILE = click.Path(path_type=Path)
 
 
 @click.command("verify")
-@click.option(
-    "--from", "start", type=click.IntRange(min=1), default=1, metavar="POSITION", help="Begin here."
-)
+@click.option("--from", "start", type=click.IntRange(min=1), metavar="POSITION", help="Begin here.")
 @click.option("--to", "until", type=click.IntRange(min=1), metavar="POSITION", help="End here.")
+@click.option("--from-checkpoint", is_flag=True, help="Compute only what follows the newest checkpoint.")
+@click.option(
+    "--against", type=FILE, metavar="FILE", help="Compare with checkpoints, an export or a bundle, too."
+)
+@click.option(
+    "--bundle", type=FILE, metavar="FILE", help="Check a bundle or an export by itself; no home is needed."
+)
+@click.option("--key", metavar="KEY", help="Checkpoints must be signed with this key: its id, or a PEM file.")
 @shared_options
-def verify_command(*, start: int, until: int | None) -> int:
-    """Check the whole log: its hash chain, the head kept outside of it, the database, and the rows made from it.
+def verify_command(
+    *,
+    start: int | None,
+    until: int | None,
+    from_checkpoint: bool,
+    against: Path | None,
+    bundle: Path | None,
+    key: str | None,
+) -> int:
+    """Check the whole log: its hash chain, head and checkpoints outside of it, the database, and rows made from it.
 
     Exit 6 where anything is not what was written, and the first bad position. A part is checked for its chain alone.
     """
-    from manager.home import Home
-    from manager.verification import verify_home
-
+    is_part = start is not None or until is not None
+    if sum((is_part, from_checkpoint or against is not None, bundle is not None)) > 1:
+        raise click.UsageError("a part, a file by itself, and what follows a checkpoint exclude each other")
     session = current()
-    found = verify_home(Home(session.home), session.database, start=start, until=until)
+    signer = _key(key)
+    if bundle is not None:
+        return _file(session, bundle, signer)
+    from manager.home import Home
+    from manager.verification import Wanted, verify_home
+
+    wanted = Wanted(start=start, until=until, from_checkpoint=from_checkpoint, against=against, key=signer)
+    found = verify_home(Home(session.home), session.database, wanted)
     if found is None:
         return _nothing(session)
     _show(session, found)
@@ -41,6 +66,14 @@ def verify_command(*, start: int, until: int | None) -> int:
     for fault in found.faults:
         complain(f"cannot trust the database: {fault}")
     return exit_codes.DONE if found.is_intact else exit_codes.INTEGRITY
+
+
+def _key(given: str | None) -> Key | None:
+    if given is None:
+        return None
+    from manager import signing
+
+    return signing.public(given)
 
 
 def _show(session: Session, found: Verification) -> None:
@@ -58,10 +91,64 @@ def _show(session: Session, found: Verification) -> None:
                 "faults": list(found.faults),
                 "head": {"position": verdict.head_position, "hash": verdict.head_hash.hex()},
                 "known_head": outside,
+                "from_checkpoint": None if found.start is None else found.start.as_json(),
+                "checkpoints": _checkpoints(found),
             }
         )
     elif found.is_intact:
-        write(f"intact: {verdict.checked} events, head {verdict.head_position} {verdict.head_hash.hex()}")
+        parts = [f"intact: {verdict.checked} events"]
+        if found.start is not None:
+            parts.append(f"after checkpoint {found.start.head.position}")
+        parts.append(f"head {verdict.head_position} {verdict.head_hash.hex()}")
+        if found.checkpoints is not None and found.checkpoints.all:
+            signed = f", {len(found.checkpoints.signed)} of them signed" if found.checkpoints.signed else ""
+            parts.append(f"{len(found.checkpoints.all)} checkpoints agree{signed}")
+        write(", ".join(parts))
+
+
+def _checkpoints(found: Verification) -> dict[str, Any] | None:
+    known = found.checkpoints
+    if known is None:
+        return None
+    newest = None if known.newest is None else known.newest.as_json()
+    return {"path": str(known.path), "count": len(known.all), "signed": len(known.signed), "newest": newest}
+
+
+def _file(session: Session, path: Path, key: Key | None) -> int:
+    from manager import offline
+
+    try:
+        found = offline.read(path, key=key)
+    except offline.NotWhole as error:
+        if session.json:
+            write_json(
+                {
+                    "schema": "outlive.verify/1",
+                    "intact": False,
+                    "position": error.position,
+                    "detail": str(error),
+                }
+            )
+        complain(f"{error}; get it from its home again")
+        return exit_codes.INTEGRITY
+    head = {"position": found.head.position, "hash": found.head.hash.hex()}
+    checkpoint = None if found.checkpoint is None else found.checkpoint.as_json()
+    if session.json:
+        write_json(
+            {
+                "schema": "outlive.verify/1",
+                "intact": True,
+                "kind": found.kind,
+                "agent": found.agent,
+                "checked": found.events,
+                "head": head,
+                "checkpoint": checkpoint,
+            }
+        )
+    else:
+        whose = "" if found.agent is None else f" of agent {found.agent}"
+        write(f"intact {found.kind}: {found.events} events{whose}, head {head['position']} {head['hash']}")
+    return exit_codes.DONE
 
 
 def _nothing(session: Session) -> int:

@@ -17,7 +17,7 @@ from manager import Manager
 from manager.home import Home
 from manager.verification import verify_home
 
-FILES = ("events.db", "events.db-wal", "head")
+FILES = ("events.db", "events.db-wal", "head", "checkpoints.jsonl")
 TABLES = ("events", "epochs", "projections", "agents", "attempts", "alembic_version")
 
 Content = dict[str, list[tuple[Any, ...]]]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +23,11 @@ class Edit(NamedTuple):
     position: int | None
 
 
-def edits(last: int, columns: str) -> Iterator[Edit]:
-    """Every kind, at the beginning, in the middle and at the end of a log of `last` rows with these columns."""
+def edits(last: int, columns: str, known: Sequence[int] = ()) -> Iterator[Edit]:
+    """Every kind, at the beginning, in the middle and at the end of a log of `last` rows with these columns.
+
+    `known`: the positions of its checkpoints, in order.
+    """
     other = columns.replace("position", "position + 1", 1).replace(
         "event_id", "'x' || substr(event_id, 2)", 1
     )
@@ -39,7 +42,10 @@ def edits(last: int, columns: str) -> Iterator[Edit]:
             at,
         )
         yield _edit(f"tail cut off from {at} on", f"DELETE FROM events WHERE position >= {at};", at)
-        yield Edit(Damage(f"suffix computed anew from {at} on", _forged(at)), last)
+        yield Edit(
+            Damage(f"suffix computed anew from {at} on", forged(at)),
+            next((one for one in known if one >= at), last),
+        )
         yield _edit(
             f"a row put in after {at}",
             f"UPDATE events SET position = position + 1000000 WHERE position > {at};"
@@ -97,7 +103,7 @@ def _edit(what: str, script: str, position: int) -> Edit:
     return Edit(by_sql(what, script), position)
 
 
-def _forged(start: int) -> Callable[[Path], None]:
+def forged(start: int) -> Callable[[Path], None]:
     """Change a row and compute its hash and those after it anew, by the rules."""
 
     def do(home: Path) -> None:

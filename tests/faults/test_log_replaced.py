@@ -35,6 +35,12 @@ def last_position(home: Path) -> int:
         return int(database.execute("SELECT max(position) FROM events").fetchone()[0])
 
 
+def checkpoints(home: Path) -> list[int]:
+    """Where the log was looked at."""
+    lines = (home / "checkpoints.jsonl").read_text().splitlines()
+    return sorted(json.loads(line)["position"] for line in lines)
+
+
 def files(home: Path) -> dict[str, bytes]:
     """What the log's files hold; a reader makes an empty WAL."""
     found = {name: home / name for name in FILES if (home / name).is_file()}
@@ -88,7 +94,7 @@ def test_a_log_that_was_edited_or_replaced(tmp_path: Path, tally: Tally, extent:
         run.fault("damage", "store")
         kept, starts = Kept(run.home), run.told_by_agents()
         wanted = [
-            *edits(last_position(run.home), ", ".join(COLUMNS)),
+            *edits(last_position(run.home), ", ".join(COLUMNS), checkpoints(run.home)),
             *others(run.home, older, stranger(run)),
         ]
         missed, asked = [], 0

@@ -47,7 +47,7 @@ with Manager.open(home) as manager:
         time.sleep(0.05)
     names = open_files()
     wanted = {"lock", "head", "home.json", "events.db", "events.db-wal", "events.db-shm", "events.db.lock",
-              "control.sock", "stdout.log", "stderr.log", "status.json", "error.log", "exit.json"}
+              "checkpoints.jsonl", "control.sock", "stdout.log", "stderr.log", "status.json", "error.log", "exit.json"}
     print(*sorted(wanted - names))
 with Manager.open(home) as manager:
     manager.kill("runs")
@@ -151,7 +151,16 @@ def _socket(path: Path, _: Path) -> None:
 
 
 PLANTS = [_symbolic, _hard, _pipe, _directory, _socket]
-FILES = ("lock", "head", "home.json", "events.db", "events.db-wal", "events.db-shm", "events.db.lock")
+FILES = (
+    "lock",
+    "head",
+    "home.json",
+    "events.db",
+    "events.db-wal",
+    "events.db-shm",
+    "events.db.lock",
+    "checkpoints.jsonl",
+)
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)

@@ -1,0 +1,62 @@
+"""What is kept of a log outside its database: the file of its head, and that of its checkpoints, if there are any."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from eventstore import trust
+from eventstore.chain import EMPTY
+from eventstore.checkpoints import CheckpointFile
+from eventstore.headfile import HeadFile
+from eventstore.reader import Reader
+from eventstore.record import Head
+
+
+class Outside:
+    """Both files, as a process that appends keeps them. `known` is what it knows the log to be; it may be longer."""
+
+    def __init__(self, head: Path | None, checkpoints: CheckpointFile | None) -> None:
+        self._head_file = None if head is None else HeadFile(head)
+        self._checkpoints = checkpoints
+        self.known = EMPTY
+
+    def read(self) -> Head | None:
+        """The head that is kept; None where there is none. Raises `StoreDamaged`."""
+        return None if self._head_file is None else self._head_file.read()
+
+    def require(self, reader: Reader, known: Head | None) -> None:
+        """Raise `StoreDamaged` unless the log holds what it was known to be, and its last rows are a whole chain."""
+        if self._head_file is not None:
+            trust.require_whole(reader, known)
+        if self._checkpoints is not None:
+            trust.require_checkpoints(reader, self._checkpoints)
+
+    def begin(self, known: Head | None) -> None:
+        """From now on the log is ours to append to; makes a file for its head where there is none."""
+        if known is None and self._head_file is not None:
+            self._head_file.create()
+        self.known = known or EMPTY
+
+    def note(self, head: Head) -> None:
+        """The log has come to `head`, durably. That a file cannot be written is no reason to lose an event.
+
+        A head that is behind, or a checkpoint that is missing, is what a kill leaves, too.
+        """
+        self.known = head
+        if self._head_file is not None:
+            with suppress(OSError):
+                self._head_file.write(head)
+        self.checkpoint_when_due()
+
+    def checkpoint_when_due(self, *, is_last: bool = False) -> None:
+        """Write a checkpoint if the log has grown, and the last one is old or this is the last."""
+        if self._checkpoints is not None:
+            with suppress(OSError):
+                self._checkpoints.note(self.known, is_last=is_last)
+
+    def close(self) -> None:
+        """A last checkpoint, and let go of the files."""
+        self.checkpoint_when_due(is_last=True)
+        if self._head_file is not None:
+            self._head_file.close()

@@ -1,0 +1,61 @@
+"""Where a home's checkpoints are, and who signs them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from time import time_ns
+
+from eventstore import trust
+from eventstore.checkpoints import Checkpoint, CheckpointFile, Key
+from eventstore.errors import NoDatabase, StoreUnavailable
+from eventstore.reader import Reader
+from manager import homeidentity, signing
+from manager.evidence import known_head, require_log
+from manager.home import Home
+
+VARIABLE = "OUTLIVE_CHECKPOINTS"
+
+
+def path_of(home: Home) -> Path:
+    """The file that OUTLIVE_CHECKPOINTS names, best on another disk; else one in the home."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser().absolute() if named else home.path / "checkpoints.jsonl"
+
+
+def checkpoints_of(home: Home, home_id: str, *, key: Key | None = None) -> CheckpointFile:
+    """The checkpoints of a home, signed with `key`, or the one that OUTLIVE_SIGNING_KEY names, if any.
+
+    Raises `KeyUnusable`.
+    """
+    signer = key or signing.of_environment()
+    return CheckpointFile(path_of(home), home=home_id, key=signer, clock=_now)
+
+
+def write_checkpoint(home: Home, url: str, *, key: Key | None) -> Checkpoint | None:
+    """A checkpoint of the head as it is now, written to the home's file; None where nothing was recorded yet.
+
+    The end of the log must be a whole chain and what it was known to be. Raises `StoreDamaged`, `StoreUnavailable`.
+    """
+    known = known_head(home)
+    try:
+        reader = Reader.open(url)
+    except NoDatabase:
+        require_log(home, url)
+        return None
+    with closing(reader):
+        trust.require_whole(reader, known)
+        file = checkpoints_of(home, homeidentity.read(home.identity).id, key=key)
+        trust.require_checkpoints(reader, file)
+        head = reader.head()
+        try:
+            return file.write(head) if head.position else None
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot write a checkpoint to {file.path}: {error.strerror}; make room, or set {VARIABLE}"
+            ) from error
+
+
+def _now() -> int:
+    return time_ns() // 1000

@@ -1,0 +1,106 @@
+"""The log as other programs take it: JSON lines (lossless, can be verified), CloudEvents, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from eventstore.errors import InvalidRequest
+from eventstore.reader import Reader
+from eventstore.record import COLUMNS, RecordedEvent, rfc3339
+
+SCHEMA = "outlive.export/1"
+END_SCHEMA = "outlive.export.end/1"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def lines(reader: Reader, kind: str, *, start: int, until: int | None) -> Iterator[str]:
+    """The log from position `start` to `until` or the head, a line each with its end. `kind`: jsonl, cloudevents, csv.
+
+    Raises `InvalidRequest` where the log does not reach from the one to the other.
+    """
+    head = reader.head()
+    last = head.position if until is None else until
+    if last > head.position or start > max(last, 1):
+        raise InvalidRequest(
+            f"cannot export {start} to {last}: the log ends at {head.position}; give positions that it has"
+        )
+    rows = reader.events(after=start - 1, until=last)
+    match kind:
+        case "jsonl":
+            return _jsonl(reader, rows, start, last)
+        case "cloudevents":
+            return (_line(cloud_event(row)) for row in rows)
+        case _:
+            return _csv(rows)
+
+
+def row_json(row: RecordedEvent) -> dict[str, Any]:
+    """The row as it is: times in microseconds, `data` the text that was hashed, hashes in hex."""
+    return {
+        **dict(zip(COLUMNS, row, strict=True)),
+        "previous_hash": row.previous_hash.hex(),
+        "hash": row.hash.hex(),
+    }
+
+
+def cloud_event(row: RecordedEvent) -> dict[str, Any]:
+    """The event in the JSON format of CloudEvents 1.0, with what they lack as extension attributes."""
+    more = {
+        "attempt": row.attempt,
+        "actor": row.actor,
+        "correlationid": row.correlation_id,
+        "causationid": row.causation_id,
+    }
+    return {
+        "specversion": "1.0",
+        "id": row.event_id,
+        "source": f"urn:outlive:home:{row.home}",
+        "type": f"outlive.{row.type}.v{row.schema_version}",
+        "subject": row.stream,
+        "time": rfc3339(row.occurred_at),
+        "datacontenttype": "application/json",
+        "sequence": f"{row.position:020}",
+        "recordedat": rfc3339(row.recorded_at),
+        "host": row.host,
+        "epoch": str(row.epoch),
+        "streamversion": str(row.version),
+        "previoushash": row.previous_hash.hex(),
+        "hash": row.hash.hex(),
+        **{name: str(value) for name, value in more.items() if value is not None},
+        "data": json.loads(row.data),
+    }
+
+
+def guarded(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def _jsonl(reader: Reader, rows: Iterable[RecordedEvent], start: int, last: int) -> Iterator[str]:
+    before = reader.head_at(start - 1)
+    yield _line({"schema": SCHEMA, "from": start, "to": last, "previous_hash": before.hash.hex()})
+    count, running = 0, before.hash
+    for row in rows:
+        yield _line(row_json(row))
+        count, running = count + 1, row.hash
+    yield _line({"schema": END_SCHEMA, "events": count, "position": last, "hash": running.hex()})
+
+
+def _csv(rows: Iterable[RecordedEvent]) -> Iterator[str]:
+    yield _csv_line(COLUMNS)
+    for row in rows:
+        yield _csv_line(guarded(value) for value in row_json(row).values())
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _line(value: Any) -> str:
+    return f"{json.dumps(value, separators=(',', ':'))}\n"

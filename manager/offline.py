@@ -1,0 +1,229 @@
+"""Checking an export or a bundle by itself, without a home, as docs/log-format.md says that anybody can.
+
+Both are strangers' files: whatever is in them is a finding, never a crash.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+import tarfile
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from eventstore import chain
+from eventstore.chain import GENESIS, ORDER, Verdict
+from eventstore.checkpoints import Checkpoint, Key, parse
+from eventstore.errors import InvalidRequest, OutliveError
+from eventstore.record import Head
+from manager.bundling import CHECKPOINT, EVENTS, LEAVES, MANIFEST
+from manager.bundling import SCHEMA as BUNDLE
+from manager.exporting import END_SCHEMA
+from manager.exporting import SCHEMA as EXPORT
+
+MOST_BYTES = 4 << 30  # of a member of a bundle; its output is not even read into memory
+_LEAF_BYTES = 32
+_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OSError,
+    EOFError,
+    tarfile.TarError,
+)
+
+
+class NotWhole(OutliveError):
+    """A file is not what it was when it was written. `position` is the first bad one, where there is one."""
+
+    def __init__(self, what: Path, why: str, *, position: int | None = None) -> None:
+        self.position = position
+        where = "" if position is None else f" from position {position} on"
+        super().__init__(f"cannot trust {what}{where}: {why}")
+
+
+class Found(NamedTuple):
+    """A file that is whole: what it is, how many events it has, the last head that it proves, and who signed that."""
+
+    kind: str
+    events: int
+    head: Head
+    checkpoint: Checkpoint | None
+    agent: str | None = None
+
+
+def read(path: Path, *, key: Key | None = None) -> Found:
+    """Check the export or bundle at `path`; with `key` a bundle's checkpoint must be signed with it.
+
+    Raises `NotWhole`, and `InvalidRequest` for what is neither of them or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+            file.seek(0)
+            found = _bundle(path, file) if start == b"\x1f\x8b" else _export(path, file)
+    except OSError as error:
+        raise InvalidRequest(
+            f"cannot read {path}: {error.strerror or error}; name a bundle or an export"
+        ) from error
+    if key is not None and (found.checkpoint is None or not found.checkpoint.is_signed_by(key)):
+        raise NotWhole(path, f"its checkpoint is not signed with the key {key.id}")
+    return found
+
+
+def heads(path: Path) -> Iterator[Head]:
+    """What the log was known to be, at each event of an export or bundle that is whole, in order."""
+    with path.open("rb") as file:
+        is_bundle = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        kept = _members(path, file) if is_bundle else {}
+        for line in kept[EVENTS].splitlines() if is_bundle else file:
+            found = _object(path, line)
+            if "stream" in found:
+                row = _row(path, found)
+                yield Head(row[0], row[17], row[5])
+    checkpoint = parse(kept.get(CHECKPOINT, b""))
+    if checkpoint is not None:
+        yield checkpoint.head
+
+
+def _export(path: Path, file: IO[bytes]) -> Found:
+    lines = iter(file)
+    first = _object(path, next(lines, b""))
+    if first.get("schema") != EXPORT:
+        raise InvalidRequest(f"cannot check {path}: it is neither an export in JSON lines nor a bundle")
+    last_at = 0
+    end: dict[str, Any] = {}
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        nonlocal last_at
+        for line in lines:
+            found = _object(path, line)
+            if found.get("schema") == END_SCHEMA:
+                end.update(found)
+                return
+            row = _row(path, found)
+            last_at = row[5]
+            yield row
+
+    try:
+        start, before = int(first["from"]), bytes.fromhex(first["previous_hash"])
+    except _ERRORS as error:
+        raise NotWhole(path, "its first line does not say where it begins") from error
+    if start == 1 and before != GENESIS:
+        raise NotWhole(path, "something was before its first row", position=1)
+    verdict = chain.verify(rows(), start=start, previous_hash=before)
+    _require(path, verdict)
+    if next(lines, None) is not None or end.get("events") != verdict.checked:
+        raise NotWhole(
+            path, "its last line is missing, or not about all of it", position=verdict.head_position + 1
+        )
+    last = verdict.head_position
+    if (first.get("to"), end.get("position"), end.get("hash")) != (last, last, verdict.head_hash.hex()):
+        raise NotWhole(path, "its first and last line are not about this", position=last)
+    return Found("export", verdict.checked, Head(verdict.head_position, verdict.head_hash, last_at), None)
+
+
+def _bundle(path: Path, file: IO[bytes]) -> Found:
+    kept = _members(path, file)
+    manifest = _object(path, kept[MANIFEST])
+    checkpoint = parse(kept[CHECKPOINT])
+    leaves = kept[LEAVES]
+    rows = [_row(path, _object(path, line)) for line in kept[EVENTS].splitlines()]
+    try:
+        start, running = int(manifest["from"]), bytes.fromhex(manifest["previous_hash"])
+        stream = f"agent/{manifest['agent']}".encode()
+    except _ERRORS as error:
+        raise NotWhole(path, "its manifest does not say where it begins") from error
+    if checkpoint is None or start < 1 or not rows or (start == 1 and running != GENESIS):
+        raise NotWhole(path, "it has no events, no checkpoint, or another beginning")
+    if len(leaves) != (checkpoint.head.position - start + 1) * _LEAF_BYTES:
+        raise NotWhole(path, "its leaves do not lead from its first event to its checkpoint")
+    own = {row[0]: row for row in rows}
+    are_in_order = list(own) == sorted(row[0] for row in rows) and len(own) == manifest.get("events")
+    are_versions = [row[1] for row in rows] == list(range(1, len(rows) + 1))
+    if not are_in_order or not are_versions or {row[8] for row in rows} != {stream}:
+        raise NotWhole(path, "its events are not all of the agent's, in their order", position=rows[0][0])
+    for number, position in enumerate(range(start, checkpoint.head.position + 1)):
+        leaf = leaves[number * _LEAF_BYTES : (number + 1) * _LEAF_BYTES]
+        before, running = running, chain.link(running, leaf)
+        row = own.pop(position, None)
+        if row is not None and (_leaf(row), *row[16:]) != (leaf, before, running):
+            raise NotWhole(path, "the event does not give its hashes", position=position)
+    if own:
+        raise NotWhole(path, "an event is not between its beginning and its checkpoint", position=min(own))
+    if running != checkpoint.head.hash:
+        raise NotWhole(path, "its events and leaves do not give the hash of its checkpoint", position=start)
+    return Found("bundle", len(rows), checkpoint.head, checkpoint, manifest["agent"])
+
+
+def _members(path: Path, file: IO[bytes]) -> dict[str, bytes]:
+    """The members that a proof is made of; the size and digest of each member are as the manifest says."""
+    kept: dict[str, bytes] = {}
+    sums: dict[str, dict[str, Any]] = {}
+    try:
+        with gzip.GzipFile(fileobj=file) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
+            for member in archive:
+                if member.name in sums or not member.isreg() or member.size > MOST_BYTES:
+                    raise NotWhole(path, f"its member {member.name!r} is there twice, no file, or too large")
+                content = archive.extractfile(member)
+                assert content is not None
+                digest, copy = sha256(), io.BytesIO()
+                while piece := content.read(1 << 20):
+                    digest.update(piece)
+                    if "/" not in member.name:
+                        copy.write(piece)
+                kept[member.name] = copy.getvalue()
+                sums[member.name] = {"size": member.size, "sha256": digest.hexdigest()}
+            while packed.read(1 << 20):  # to its end, where its checksum is
+                pass
+    except _ERRORS as error:
+        raise NotWhole(path, f"it is damaged: {error}") from error
+    manifest = _object(path, kept.get(MANIFEST, b""))
+    sums.pop(MANIFEST, None)
+    if manifest.get("schema") != BUNDLE or manifest.get("files") != sums:
+        raise NotWhole(path, "its members are not those of its manifest")
+    if not {EVENTS, CHECKPOINT, LEAVES} <= sums.keys():
+        raise NotWhole(path, "a member is missing")
+    return kept
+
+
+def _object(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise NotWhole(path, "a line is no JSON") from error
+    if not isinstance(found, dict):
+        raise NotWhole(path, "a line is no object")
+    return found
+
+
+def _row(path: Path, found: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A row as `chain.verify` takes it."""
+    try:
+        values = [found[name] for name in ORDER]
+        texts = [text if text is None else text.encode() for text in values[7:]]
+        hashes = bytes.fromhex(found["previous_hash"]), bytes.fromhex(found["hash"])
+    except _ERRORS as error:
+        raise NotWhole(path, "a row lacks a column, or has one of another kind") from error
+    if not all(type(number) is int for number in values[:6]):
+        raise NotWhole(path, "a row lacks a column, or has one of another kind")
+    return (*values[:7], *texts, *hashes)
+
+
+def _leaf(row: tuple[Any, ...]) -> bytes | None:
+    try:
+        return chain.leaf(row)
+    except (struct.error, TypeError):
+        return None
+
+
+def _require(path: Path, verdict: Verdict) -> None:
+    if not verdict.is_intact:
+        raise NotWhole(path, f"{verdict.problem}: {verdict.detail}", position=verdict.position)
