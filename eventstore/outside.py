@@ -32,7 +32,7 @@ class Outside:
         if self._checkpoints is not None:
             trust.require_checkpoints(reader, self._checkpoints)
 
-    def begin(self, known: Head | None) -> None:
+    def take_up(self, known: Head | None) -> None:
         """From now on the log is ours to append to; makes a file for its head where there is none."""
         if known is None and self._head_file is not None:
             self._head_file.create()

@@ -211,7 +211,7 @@ class EventStore:
         if is_kept:
             self._outside.require(self._shared_reader(), known)
             trust.require_epoch(self._shared_reader(), self._home)
-            self._outside.begin(known)
+            self._outside.take_up(known)
         self._catch_up()
 
     def _commit(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:

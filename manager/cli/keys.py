@@ -27,6 +27,7 @@ def new_command(*, file: Path | None) -> int:
     Set OUTLIVE_SIGNING_KEY to FILE where coordinators run. Keep its id elsewhere: `verify --key ID` asks for it.
     """
     from manager import signing
+    from manager.homefiles import make_directory
 
     path = _path(file)
     home = current().home
@@ -35,7 +36,8 @@ def new_command(*, file: Path | None) -> int:
             f"a key in {home} signs for whoever takes the home; name a place outside of it"
         )
     if file is None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([parent for parent in path.parents if not parent.exists()]):
+            make_directory(missing)
     return _show(signing.make(path).id, path)
 
 
