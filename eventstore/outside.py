@@ -27,10 +27,9 @@ class Outside:
 
     def require(self, reader: Reader, known: Head | None) -> None:
         """Raise `StoreDamaged` unless the log holds what it was known to be, and its last rows are a whole chain."""
+        checkpoints = [] if self._checkpoints is None else trust.newest(self._checkpoints)
         if self._head_file is not None:
-            trust.require_whole(reader, known)
-        if self._checkpoints is not None:
-            trust.require_checkpoints(reader, self._checkpoints)
+            trust.require_whole(reader, known, checkpoints=checkpoints)
 
     def take_up(self, known: Head | None) -> None:
         """From now on the log is ours to append to; makes a file for its head where there is none."""

@@ -90,7 +90,7 @@ class EventStore:
         try:
             outside = Outside(head, checkpoints)
             store = cls(backend, home=home, host=host, inline=inline, clock=clock, outside=outside)
-            store._open(create=create, is_kept=head is not None or checkpoints is not None)
+            store._open(create=create, is_kept=head is not None)
         except BaseException:
             backend.close()
             raise

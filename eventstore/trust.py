@@ -19,13 +19,22 @@ _HEADS_A_QUERY = 500
 _ADVICE = "nothing was changed; put the newest whole copy back, see `outlive verify`"
 
 
-def require_whole(reader: Reader, known: Head | None, *, rows: int | None = None) -> None:
+def require_whole(
+    reader: Reader, known: Head | None, *, rows: int | None = None, checkpoints: Sequence[Head] = ()
+) -> None:
     """Raise `StoreDamaged` with the first bad position; `known` None: that nothing was ever recorded."""
     try:
-        verdict = reader.verify(last=CHECKED_ROWS if rows is None else rows, known=known)
+        verdict = reader.verify(last=CHECKED_ROWS if rows is None else rows)
     except StoreDamaged:
-        verdict = reader.verify(known=known)  # which takes longer, and finds the first bad row
-    _require(verdict)
+        verdict = reader.verify()  # which takes longer, and finds the first bad row
+    if verdict.is_intact:
+        verdict = contradicted(reader, verdict, [*checkpoints, *([] if known is None else [known])])
+    if not verdict.is_intact:
+        raise StoreDamaged(
+            f"cannot use the log: from position {verdict.position} on it is not what was written "
+            f"({verdict.problem}: {verdict.detail}); {_ADVICE}",
+            position=verdict.position,
+        )
     if known is None and verdict.head_position:
         raise StoreDamaged(
             "cannot use the log: the file that says how far it had come is missing; put it back, see `outlive verify`",
@@ -47,8 +56,8 @@ def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Ver
     return verdict
 
 
-def require_checkpoints(reader: Reader, file: CheckpointFile) -> None:
-    """Raise `StoreDamaged` where the log is not what the newest checkpoints say; `file` then goes on from the last."""
+def newest(file: CheckpointFile) -> list[Head]:
+    """What the newest checkpoints say, in order of position; `file` goes on from the last. Raises `StoreDamaged`."""
     recent = list(file.read(is_recent=True))
     for checkpoint in recent:
         if file.is_forged(checkpoint):
@@ -57,10 +66,8 @@ def require_checkpoints(reader: Reader, file: CheckpointFile) -> None:
                 f"signature is not that of the key it names; {_ADVICE}",
                 position=checkpoint.head.position,
             )
-    head = reader.head()
-    whole = chain.intact(head.position, head.hash)
-    _require(contradicted(reader, whole, sorted(checkpoint.head for checkpoint in recent)))
     file.go_on_from(recent[-1] if recent else None)
+    return sorted(checkpoint.head for checkpoint in recent)
 
 
 def require_epoch(reader: Reader, home: str) -> None:
@@ -111,12 +118,3 @@ def gone(known: Head) -> StoreDamaged:
         f"cannot use the log: there is none, and it had come to position {known.position}; put it back",
         position=1,
     )
-
-
-def _require(verdict: Verdict) -> None:
-    if not verdict.is_intact:
-        raise StoreDamaged(
-            f"cannot use the log: from position {verdict.position} on it is not what was written "
-            f"({verdict.problem}: {verdict.detail}); {_ADVICE}",
-            position=verdict.position,
-        )

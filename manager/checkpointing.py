@@ -45,9 +45,8 @@ def write_checkpoint(home: Home, url: str, *, key: Key | None) -> Checkpoint | N
         require_log(home, url)
         return None
     with closing(reader):
-        trust.require_whole(reader, known)
         file = checkpoints_of(home, homeidentity.read(home.identity).id, key=key)
-        trust.require_checkpoints(reader, file)
+        trust.require_whole(reader, known, checkpoints=trust.newest(file))
         head = reader.head()
         try:
             return file.write(head) if head.position else None
