@@ -25,6 +25,8 @@ from tests.support.earlier import REVISION, as_of_release_0_1, golden_home, revi
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 
+pytestmark = pytest.mark.timeout(300)  # but for those that take every place
+
 UPGRADE = ("db", "upgrade")
 NAME = "kept"
 OUTCOMES = ["COMPLETED", "FAILED", "FAILED", "CANCELLED", "KILLED", "FAILED", "COMPLETED"]

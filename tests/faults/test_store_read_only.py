@@ -125,6 +125,7 @@ CLOSINGS: list[tuple[Callable[[Other], tuple[Path, int]], int, int]] = [
 ]
 
 
+@pytest.mark.timeout(300)
 def test_modes_that_keep_the_owner_out(tally: Tally) -> None:
     """Reading goes on where files can be read; nothing is started; the agent runs on, and its exit is known later."""
     with Other.create() as other:

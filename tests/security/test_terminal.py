@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from tests.interfaces.command_line import CommandLine, until
 from tests.support.tally import Tally
 
@@ -18,6 +20,7 @@ SHOWING = (
     ["ps", "--all"],
     ["status", "living"],
     ["status", "dead"],
+    ["why", "dead"],
     ["events"],
     ["logs", "living", "dead"],
     ["stop", "living", "--reason", HOSTILE],
@@ -31,6 +34,7 @@ REFUSING = (
 )
 
 
+@pytest.mark.timeout(300)
 def test_what_is_shown_of_agents_is_harmless(outlive: CommandLine, tally: Tally) -> None:
     """Names of directories and programs, arguments, labels, reasons, output: their controls are shown as escapes."""
     place = outlive.directory / f"in{HOSTILE}"
