@@ -8,6 +8,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 STORM_KILLS ?= 10000
 STORM_SEED ?=
+FUZZ_SECONDS ?= 60
 MUTANTS ?= 0
 MUTANTS_SEED ?= 1
 
@@ -15,10 +16,11 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check -qq
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
+FUZZ_INSTALLED := $(VENV)/.installed-fuzz
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test faults storm mutation check docs bench lock wheel clean
+.PHONY: help setup demo test faults storm mutation fuzz check docs bench lock wheel clean
 
 help:
 	@echo 'make demo    agents survive the kill of their coordinator, shown on real processes'
@@ -26,6 +28,7 @@ help:
 	@echo 'make faults  every fault that is injected in part by `make test`, in full: an hour or more'
 	@echo 'make storm   10,000 kills at random of everything (STORM_KILLS=N, STORM_SEED=S to have one again)'
 	@echo 'make mutation  small mistakes put into the decisions, which the fast tests must notice (MUTANTS=N: a sample)'
+	@echo 'make fuzz    whatever readers may be given, guided by coverage (FUZZ_SECONDS=N for each of them)'
 	@echo 'make check   the first half of that, without the tests'
 	@echo 'make docs    write the generated documents'
 	@echo 'make bench   outlive beside other process managers'
@@ -49,6 +52,9 @@ storm: $(INSTALLED)
 
 mutation: $(INSTALLED)
 	@$(RUN) -m tests.mutation --mutants $(MUTANTS) --seed $(MUTANTS_SEED) --workers $(WORKERS)
+
+fuzz: $(FUZZ_INSTALLED)
+	@$(RUN) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 check: $(INSTALLED)
 	@$(RUN) -m ruff format --check --quiet . || { echo 'not formatted: run $(RUN) -m ruff format .' >&2; exit 1; }
@@ -87,6 +93,10 @@ $(INSTALLED): $(RUN) pyproject.toml requirements.lock
 
 $(BENCH_INSTALLED): $(INSTALLED)
 	@$(PIP) install 'supervisor>=4.3,<5' 'eventsourcing>=9.5,<10' # the extra `bench`
+	@touch $@
+
+$(FUZZ_INSTALLED): $(INSTALLED)
+	@$(PIP) install 'atheris>=3,<4' # the extra `fuzz`
 	@touch $@
 
 # A `python3` may be older than it should be, a shim that runs nothing, or lack venv (Debian): try each.

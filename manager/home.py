@@ -43,11 +43,25 @@ class HomeBusy(OutliveError):
 
 
 def find_home(given: str | None) -> Path:
-    """The home to use: `given`, else OUTLIVE_HOME, else `outlive` in the XDG state directory. Creates nothing."""
+    """The home to use: `given`, else OUTLIVE_HOME, else `outlive` in the XDG state directory. Creates nothing.
+
+    Raises `HomeError` for what cannot be a path.
+    """
     if given or os.environ.get("OUTLIVE_HOME"):
-        return Path(given or os.environ["OUTLIVE_HOME"]).expanduser().absolute()
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser().absolute() / "outlive"
+        return _path(given or os.environ["OUTLIVE_HOME"])
+    return _path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "outlive"
+
+
+def _path(text: str) -> Path:
+    try:
+        path = Path(text).expanduser().absolute()
+        str(path).encode()  # as the database needs it
+    except (RuntimeError, UnicodeError) as error:  # ~ of nobody
+        why = "its path is not UTF-8" if isinstance(error, UnicodeError) else error
+        raise HomeError(f"cannot use {text!r} as home: {why}; choose another with --home") from error
+    if "\0" in text:
+        raise HomeError(f"cannot use {text!r} as home: no path holds a NUL; choose another with --home")
+    return path
 
 
 class Home:

@@ -20,4 +20,7 @@ def check_reason(reason: object) -> str | None:
         raise InvalidRequest(
             f"cannot record the reason: it is a text of at most {MOST_CHARACTERS} characters; shorten it"
         )
-    return recordable(reason)
+    try:
+        return recordable(reason)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"cannot record the reason: {error}; give a text that UTF-8 has") from error

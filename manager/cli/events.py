@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from manager.cli import exit_codes, sanitize
-from manager.cli.options import INSTANT, agent_argument
+from manager.cli.options import INSTANT, MOST, agent_argument
 from manager.cli.session import Session, current, shared_options, write, write_json
 from manager.cli.times import time_text
 from projections.sentences import SENTENCES, sentence
@@ -38,7 +38,11 @@ POLL_SECONDS = 0.1
 @click.option("--since", type=INSTANT, help="From this time on: RFC 3339, or 10m, 2h, 3d for that long ago.")
 @click.option("--until", type=INSTANT, help="Up to this time.")
 @click.option(
-    "--after", type=click.IntRange(min=0), default=0, metavar="POSITION", help="Only later positions."
+    "--after",
+    type=click.IntRange(min=0, max=MOST),
+    default=0,
+    metavar="POSITION",
+    help="Only later positions.",
 )
 @shared_options
 def events_command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +12,13 @@ import click
 from eventstore.errors import InvalidRequest
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import agents_argument
+from manager.cli.searching import Search
 from manager.cli.session import current, shared_options, write, write_json
 from manager.cli.tailing import POLL_SECONDS, AgentTail, Ending, Lines, Stream
 
 if TYPE_CHECKING:
     from manager.status import AgentStatus
     from manager.view import View
-
-SEARCHED_CHARACTERS = 4096  # of each line: the pattern is the user's own, the line is not
 
 
 @dataclass
@@ -67,7 +65,8 @@ def logs_command(
             tail.skip_to_last(status, lines)
         sources.append(_Source(status=status, tail=tail, ending=Ending(session.home)))
     show = str if raw else sanitize.coloured if session.is_coloured else sanitize.output
-    printer = _Printer(_compile(pattern), show, is_named=len(sources) > 1, is_json=session.json)
+    search = None if pattern is None else Search(pattern)
+    printer = _Printer(search, show, is_named=len(sources) > 1, is_json=session.json)
     while True:
         for source in sources:
             source.is_over = source.ending.seen(source.status)
@@ -86,13 +85,13 @@ class _Printer:
 
     def __init__(
         self,
-        pattern: re.Pattern[str] | None,
+        search: Search | None,
         show: Callable[[str], str],
         *,
         is_named: bool,
         is_json: bool,
     ) -> None:
-        self._pattern = pattern
+        self._search = search
         self._show = show
         self._is_named = is_named
         self._is_json = is_json
@@ -100,7 +99,7 @@ class _Printer:
     def show(self, status: AgentStatus, lines: Sequence[str]) -> None:
         """Write those of the agent's lines that are wanted."""
         for line in lines:
-            if self._pattern is not None and not self._pattern.search(line[:SEARCHED_CHARACTERS]):
+            if self._search is not None and not self._search.finds(line):
                 continue
             if self._is_json:
                 write_json({"agent": status.name, "id": status.id, "line": line})
@@ -126,14 +125,3 @@ def _look_again(view: View, sources: Sequence[_Source]) -> None:
     for source in sources:
         if not source.is_over:
             source.status = view.agent(source.status.id)
-
-
-def _compile(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise InvalidRequest(
-            f"cannot search for {pattern!r}: {error}; give a Python regular expression"
-        ) from error

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception, *, verbose: bool) -> int:
     _drop_unwritten()
-    if verbose:
+    if verbose and not isinstance(error, OutliveError):
         import traceback
 
         say("".join(traceback.format_exception(error)).rstrip())

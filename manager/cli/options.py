@@ -57,6 +57,8 @@ def parse_signal(text: str) -> int:
     return number
 
 
+MOST = (1 << 63) - 1  # what a database's integer holds
+POSITION = click.IntRange(min=1, max=MOST)
 DURATION = _Parsed("duration", parse_duration)
 GRACE = _Parsed("s,s,s", parse_grace)
 PAIR = _Parsed("key=value", parse_pair)
@@ -71,7 +73,7 @@ def parse_moment(text: str, *, now: int) -> Moment:
 
     number = text.strip()
     if number.isascii() and number.isdigit():
-        return Moment(position=int(number))
+        return Moment(position=min(int(number), MOST))
     return Moment(instant=parse_instant(text, now=now))
 
 

@@ -176,8 +176,9 @@ def read_env_file(path: str) -> dict[str, str]:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
-    except OSError as error:
-        raise InvalidRequest(f"cannot read --env-file {path}: {error.strerror}; check the path") from error
+    except (OSError, ValueError) as error:  # the latter for a NUL in it
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(f"cannot read --env-file {path}: {why}; check the path") from error
     found = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -10,6 +10,7 @@ from manager.cli.durations import parse_duration
 _AGO = re.compile(r"-?((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?:\s*ago)?", re.ASCII)
 _UNIT = re.compile(r"(?<=\d)\s*(second|minute|hour|day)s?\b\s*", re.ASCII)  # 2 hours → 2h
 MICROSECONDS = 1_000_000
+LAST = 253_402_300_799_999_999  # the end of the year 9999
 
 
 def parse_instant(text: str, *, now: int) -> int:
@@ -19,15 +20,18 @@ def parse_instant(text: str, *, now: int) -> int:
     """
     ago = _AGO.fullmatch(_UNIT.sub(lambda word: word[1][0], text.strip()))
     if ago:
-        return now - round(parse_duration(ago[1]) * MICROSECONDS)
+        return max(0, now - round(parse_duration(ago[1]) * MICROSECONDS))
     try:
         instant = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(
             f"{text!r} is not a time; write 2026-11-22T14:00:00Z, 2026-11-22 14:00 or 10m, 2h, 3d for that long ago"
         ) from None
-    aware = instant.astimezone() if instant.tzinfo is None else instant
-    return _microseconds(aware)
+    try:
+        aware = instant.astimezone() if instant.tzinfo is None else instant
+    except OverflowError:
+        raise ValueError(f"{text!r} is beyond what a calendar has") from None
+    return min(max(0, _microseconds(aware)), LAST)  # nothing was recorded before, and nothing will be after
 
 
 def from_rfc3339(text: str) -> int:

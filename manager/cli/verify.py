@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from manager.cli import exit_codes
+from manager.cli.options import POSITION
 from manager.cli.session import Session, complain, current, shared_options, write, write_json
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command("verify")
-@click.option("--from", "start", type=click.IntRange(min=1), metavar="POSITION", help="Begin here.")
-@click.option("--to", "until", type=click.IntRange(min=1), metavar="POSITION", help="End here.")
+@click.option("--from", "start", type=POSITION, metavar="POSITION", help="Begin here.")
+@click.option("--to", "until", type=POSITION, metavar="POSITION", help="End here.")
 @click.option("--from-checkpoint", is_flag=True, help="Compute only what follows the newest checkpoint.")
 @click.option(
     "--against", type=FILE, metavar="FILE", help="Compare with checkpoints, an export or a bundle, too."

@@ -56,7 +56,10 @@ def split_request(content: bytes) -> tuple[bytes, ...]:
 def read_content(content: bytes) -> dict[str, Any]:
     """The message of a frame's JSON. Only for what `encode_frame` or `canonical` wrote."""
     # json.loads does the same by way of three more functions and an expression, 30 copied pages in a forked shim.
-    message, end = _SCAN(content.decode("ascii"), 0)
+    try:
+        message, end = _SCAN(content.decode("ascii"), 0)
+    except (StopIteration, RecursionError) as error:
+        raise ValueError("cannot read a frame: it holds no JSON") from error
     if end != len(content) or not isinstance(message, dict):
         raise ValueError("cannot read a frame: it holds no JSON object")
     return message
