@@ -122,3 +122,8 @@ def _adapter(type_name: str) -> TypeAdapter[Any]:
 @upcaster("FAILED", 1)
 def _failed_without_oom(shape: Shape) -> Shape:
     return shape  # a cause was added
+
+
+@upcaster("CANCELLED", 1)
+def _cancelled_without_reason(shape: Shape) -> Shape:
+    return {**shape, "reason": None}

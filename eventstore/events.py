@@ -172,11 +172,12 @@ class AgentFailed:
 
 @record
 class AgentCancelled:
-    """Ended after a stop request, by SIGTERM at the most."""
+    """Ended after a stop request, by SIGTERM at the most; or the attempt that was due was called off, for `reason`."""
 
     TYPE: ClassVar = "CANCELLED"
-    SCHEMA_VERSION: ClassVar = 1
+    SCHEMA_VERSION: ClassVar = 2
     attempt: int
+    reason: str | None = None
 
 
 @record

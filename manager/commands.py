@@ -122,7 +122,7 @@ class DeclareLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """Another attempt of an agent that has ended, because somebody wants it."""
+    """Another attempt of an agent that has ended or waits for it, now, because somebody wants it."""
 
     reason: str | None = None
 

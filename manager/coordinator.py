@@ -184,9 +184,7 @@ class Coordinator:
         if holder not in (None, agent_id):
             raise NameInUse(name=state.name, holder=holder or "")
         before = state.attempt
-        if isinstance(state.phase, Waiting):
-            self.supervisor.start_again(agent_id)
-        elif state.is_final:
+        if state.is_final or isinstance(state.phase, Waiting):
             self.supervisor.turn.apply(agent_id, do.Restart(reason=reason), origin)
         else:
             self.supervisor.request_stop(agent_id, do.RequestStop(cause="restart", reason=reason), origin)

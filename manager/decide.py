@@ -57,7 +57,7 @@ def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.A
         case do.CancelBackoff():
             if not isinstance(state.phase, Waiting):
                 return []
-            return [ev.AgentCancelled(attempt=state.attempt)]
+            return [ev.AgentCancelled(attempt=state.attempt, reason=command.reason)]
         case _:
             assert_never(command)
 
@@ -125,7 +125,7 @@ def _pass_start_window(state: AgentState) -> list[ev.AgentEvent]:
 
 def _request_stop(state: AgentState, command: do.RequestStop, now: int) -> list[ev.AgentEvent]:
     if isinstance(state.phase, Waiting):
-        return [ev.AgentCancelled(attempt=state.attempt)]
+        return [ev.AgentCancelled(attempt=state.attempt, reason=command.reason)]
     if isinstance(state.phase, Ended):
         return []
     if isinstance(state.phase, Requested):
@@ -253,8 +253,7 @@ def _reaped(attempt: int, command: do.ObserveExit) -> ev.ZombieReaped:
 
 
 def _restart(state: AgentState, command: do.Restart, now: int) -> list[ev.AgentEvent]:
-    if isinstance(state.phase, Waiting):
-        return []
-    if isinstance(state.phase, Ended) and state.phase.outcome is not None:
+    is_ended = isinstance(state.phase, Ended) and state.phase.outcome is not None
+    if is_ended or isinstance(state.phase, Waiting):
         return [scheduled(state, now, 0.0, 0, command.reason or "restart requested")]
     raise InvalidRequest(f"cannot restart {state.name}: it is {state.state}; stop it first")

@@ -7,6 +7,7 @@ import os
 import platform
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from eventstore.crashpoints import crash_point
@@ -44,14 +45,22 @@ class HomeLog:
         self._home_id = home_id
         self._actor = actor
         self._stream = f"home/{home_id}"
+        self._correlation_id = str(uuid.uuid4())  # of what this coordinator does of itself
+        self._begun_by = str(uuid.uuid4())
         self.epoch = 0
 
     def begin(self) -> int:
         """Take the next epoch with COORDINATOR_STARTED; every older coordinator is fenced from here on."""
         crash_point("coordinator.before_epoch")
         self.epoch = self._store.begin_epoch(
-            lambda epoch: self._new(
-                CoordinatorStarted(epoch=epoch, pid=os.getpid(), boot_id=procfs.boot_id(), version=VERSION)
+            lambda epoch: replace(
+                self._new(
+                    CoordinatorStarted(
+                        epoch=epoch, pid=os.getpid(), boot_id=procfs.boot_id(), version=VERSION
+                    )
+                ),
+                event_id=self._begun_by,
+                causation_id=None,
             ),
             stream=self._stream,
         )
@@ -99,5 +108,6 @@ class HomeLog:
             event_id=str(uuid.uuid4()),
             occurred_at=now_microseconds(),
             actor=actor or self._actor,
-            correlation_id=str(uuid.uuid4()),
+            correlation_id=self._correlation_id if actor is None else str(uuid.uuid4()),
+            causation_id=self._begun_by if actor is None else None,
         )

@@ -73,6 +73,8 @@ class Ledger:
         before_all = (state, (correlation, cause))
         if origin is None:
             origin = Origin("coordinator", correlation or str(uuid.uuid4()))
+        else:
+            cause = ""  # an order begins a story of its own: what came before did not lead to it
         staged: list[_Staged] = []
         for event in events:
             event_id = str(uuid.uuid4())

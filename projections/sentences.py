@@ -123,8 +123,8 @@ def _failed(data: Data) -> str:
     return f"failed: {why}"
 
 
-def _cancelled(_data: Data) -> str:
-    return "stopped as asked"
+def _cancelled(data: Data) -> str:
+    return f"stopped as asked{_because(data)}"
 
 
 def _killed(_data: Data) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from eventstore.errors import InvalidRequest
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import INSTANT, MOST, agent_argument
 from manager.cli.session import Session, current, shared_options, write, write_json
@@ -35,6 +36,13 @@ POLL_SECONDS = 0.1
     help="Only events of this type, like FAILED (repeat for more).",
 )
 @click.option("--actor", help="Only what this actor did.")
+@click.option("--correlation", metavar="ID", help="Only what belongs to one order, by its correlation id.")
+@click.option(
+    "--caused-by",
+    type=click.IntRange(min=1),
+    metavar="POSITION",
+    help="Only what the event at POSITION led to, at once or in the end.",
+)
 @click.option("--since", type=INSTANT, help="From this time on: RFC 3339, or 10m, 2h, 3d for that long ago.")
 @click.option("--until", type=INSTANT, help="Up to this time.")
 @click.option(
@@ -51,6 +59,8 @@ def events_command(
     follow: bool,
     types: tuple[str, ...],
     actor: str | None,
+    correlation: str | None,
+    caused_by: int | None,
     since: int | None,
     until: int | None,
     after: int,
@@ -72,12 +82,42 @@ def events_command(
         view = session.view()
     start = after if since is None else max(after, view.reader.position_before(since))
     source = _followed if follow else _stored
-    for event in source(view.reader, after=start, stream=stream, types=types):
+    if caused_by is None:
+        events = source(view.reader, after=start, stream=stream, types=types)
+    else:
+        all_later = source(view.reader, after=caused_by, stream=None, types=())
+        events = led_to(_event_at(view.reader, caused_by), all_later, after=start, stream=stream, types=types)
+    for event in events:
         if until is not None and event.recorded_at > until:
             break
-        if actor is None or event.actor == actor:
+        if actor in (None, event.actor) and correlation in (None, event.correlation_id):
             _print(session, names, event)
     return exit_codes.DONE
+
+
+def led_to(
+    cause: RecordedEvent,
+    later: Iterable[RecordedEvent],
+    *,
+    after: int,
+    stream: str | None,
+    types: Collection[str],
+) -> Iterator[RecordedEvent]:
+    """Of the events `later` than `cause` those that it led to, and of these the ones that were asked for."""
+    ids = {cause.event_id}  # a cause is recorded before what it leads to
+    for event in later:
+        if event.causation_id not in ids:
+            continue
+        ids.add(event.event_id)
+        if event.position > after and stream in (None, event.stream) and (not types or event.type in types):
+            yield event
+
+
+def _event_at(reader: Reader, position: int) -> RecordedEvent:
+    found = next(reader.events(after=position - 1, until=position), None)
+    if found is None:
+        raise InvalidRequest(f"cannot tell what position {position} led to: the log has no such event")
+    return found
 
 
 class Names:

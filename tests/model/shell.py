@@ -72,9 +72,7 @@ class Coordinator:
         if agent_id not in self.ledger.states:
             self._load(agent_id)
         state = self.ledger.states[agent_id]
-        if isinstance(state.phase, Waiting):
-            self._start_again(agent_id)
-        elif state.is_final:
+        if state.is_final or isinstance(state.phase, Waiting):
             self._apply(agent_id, do.Restart())
         else:
             self.stop(agent_id, do.RequestStop(cause="restart"))

@@ -114,6 +114,7 @@ def samples(attempt: int = 1) -> list[ev.AgentEvent]:
             last_output=("boom",),
         ),
         ev.AgentCancelled(attempt=attempt),
+        ev.AgentCancelled(attempt=attempt, reason="not today"),
         ev.AgentKilled(attempt=attempt),
         ev.AgentLost(attempt=attempt, reason="the host rebooted"),
         ev.RestartScheduled(

@@ -81,7 +81,7 @@ EXPECTED: dict[tuple[str, str], str] = {
     ("exit", "exited"): "FAILED",  # judged at last, after a crash in between
     **{("reattach", state): "REATTACHED" for state in LIVE},
     ("lost", "requested"): "LOST",
-    **{("restart", state): "RESTART_SCHEDULED" for state in OVER},
+    **{("restart", state): "RESTART_SCHEDULED" for state in (*OVER, "waiting")},
     **{("restart", state): REFUSED for state in (*LIVE, "requested", "exited")},
     ("cancel", "waiting"): "CANCELLED",
 }

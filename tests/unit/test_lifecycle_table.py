@@ -73,7 +73,7 @@ SITUATIONS: dict[str, tuple[list[ev.AgentEvent], dict[str, State]]] = {
     "killed": ([*STOPPED, reaped(), ev.AgentKilled(attempt=1)], {**AGAIN, "RESTART_GIVEN_UP": S.KILLED}),
     "lost": ([*EXITED, LOST], {**AGAIN, "RESTART_GIVEN_UP": S.LOST}),
     "never started": ([spawning(), LOST], {**AGAIN, "RESTART_GIVEN_UP": S.LOST}),
-    "backing off": ([*EXITED, FAILED, BACKOFF], {"SPAWNING": S.SPAWNING, "CANCELLED": S.CANCELLED}),
+    "backing off": ([*EXITED, FAILED, BACKOFF], {**AGAIN, "CANCELLED": S.CANCELLED}),
 }
 TYPES = sorted({event.TYPE for event in samples()})
 

@@ -23,6 +23,7 @@ STAYS = {
         "REATTACHED",
         "SIGNAL_SENT",
     },
+    "BACKOFF": {"RESTART_SCHEDULED"},
     "FAILED": {"RESTART_GIVEN_UP"},
     "KILLED": {"RESTART_GIVEN_UP"},
     "LOST": {"RESTART_GIVEN_UP"},
