@@ -137,7 +137,9 @@ def followed_text(followed: Followed) -> str:
             given_up = next(entry for entry in followed.entries if entry.type == "RESTART_GIVEN_UP")
             return f"no further attempt: {given_up.data.get('reason')}"
         case "cancelled":
-            return f"a further attempt was due, and was called off by {followed.entries[-1].row.actor}"
+            called_off = next(entry for entry in followed.entries if entry.type == "CANCELLED")
+            why = f": {called_off.data['reason']}" if called_off.data.get("reason") else ""
+            return f"a further attempt was due, and was called off by {called_off.row.actor}{why}"
     return "nothing: no further attempt was made"
 
 
