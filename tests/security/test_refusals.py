@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.interfaces.command_line import CommandLine
 from tests.security.ordinary import Ordinary
 from tests.support.agents import program
 from tests.support.others import SOMEBODY
-from tests.support.promises import log_is_whole
+from tests.support.promises import clean_up, log_is_whole
 from tests.support.tally import Tally
 
 RECORDED = "security 10 refusals recorded"
@@ -35,9 +35,20 @@ print(os.getpid())
 """
 
 
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that others may pass, and on the way to which nobody else changes modes meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="outlive-test-") as directory:
+        place = Path(directory)
+        place.chmod(0o711)
+        yield place
+        clean_up(place / "home")
+
+
 @pytest.mark.root
-def test_a_stranger_is_named_once_a_minute(home: Path, ordinary: Ordinary, tally: Tally) -> None:
+def test_a_stranger_is_named_once_a_minute(open_place: Path, ordinary: Ordinary, tally: Tally) -> None:
     """Nothing is carried out. The log has uid and pid, and nothing of what was asked; at the end, how many more."""
+    home = open_place / "home"
     with Manager.open(home) as manager:
         agent = manager.spawn(program(home, "sleep", "1000"), "it")
         with _open_to_all(home):
@@ -107,10 +118,9 @@ def _refusals(manager: Manager) -> list[tuple[str, dict[str, Any]]]:
 
 @contextmanager
 def _open_to_all(home: Path) -> Iterator[None]:
-    """Its modes, and those on the way to it, keep nobody out meanwhile."""
-    ways = [path for path in (home, *home.parents) if path.stat().st_uid == os.getuid()]
-    with contextlib.ExitStack() as stack:
-        for path in [home / "control.sock", *ways]:
-            stack.callback(os.chmod, path, path.stat().st_mode & 0o7777)
-            os.chmod(path, path.stat().st_mode & 0o7777 | (0o666 if path.is_socket() else 0o711))
-        yield
+    """Its modes keep nobody out meanwhile."""
+    (home / "control.sock").chmod(0o666)
+    home.chmod(0o711)
+    yield
+    home.chmod(0o700)
+    (home / "control.sock").chmod(0o600)
