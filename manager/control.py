@@ -96,7 +96,7 @@ class ControlServer:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         crash_point("coordinator.after_deaf")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone, or read-only: the next coordinator removes it
             self._path.unlink()
         crash_point("coordinator.after_control_socket_removed")
         with self._changed:

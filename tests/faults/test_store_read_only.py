@@ -101,6 +101,21 @@ def test_a_coordinator_goes_on_when_its_home_was_read_only_for_a_while(tmp_path:
     tally("11 home of a coordinator read-only for a while")
 
 
+def test_a_coordinator_is_closed_where_its_socket_cannot_be_removed(tmp_path: Path, tally: Tally) -> None:
+    """It lets go of the home without an error; the next one finds the agent, and puts a socket of its own there."""
+    with Run.create(tmp_path, seed=1) as run:
+        coordinator = run.coordinator()
+        coordinator.spawn(run.agent("--beat"), names=[NAME])
+        with read_only(run):
+            coordinator.close()
+        assert (run.home / "control.sock").is_socket()
+        with run.coordinator():
+            assert run.outlive("stop", NAME).returncode == 0
+        assert not (run.home / "control.sock").exists()
+        run.judge()
+    tally("11 coordinator closed on a read-only home")
+
+
 def _closed_directory(other: Other) -> tuple[Path, int]:
     return other.home, 0o500
 
