@@ -45,7 +45,9 @@ _PLACES = {
         before_checkpoint_file after_checkpoint_file before_checkpoint after_checkpoint after_checkpoint_synced
     """,
     "tool": """
-        before_key after_key after_key_mode after_key_written after_key_synced
+        before_key after_key after_key_mode after_key_written after_key_synced before_draft after_draft
+        after_draft_written after_draft_synced after_draft_named after_draft_removed before_directory_sync
+        after_directory_sync before_prune after_prune
     """,
     "launcher": """
         started before_reap after_reap before_fork after_fork before_answer after_rights after_answer

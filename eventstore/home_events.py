@@ -73,4 +73,21 @@ class RequestRefused:
     refusals: int
 
 
-CoordinatorEvent = CoordinatorStarted | CoordinatorStopped | RecoveryCompleted | RequestRefused
+@record
+class LogPruned:
+    """The events up to `position`, whose hash was `hash`, were exported and then removed from the log.
+
+    The file had this name and SHA-256 when it was written and checked; `events` were removed.
+    """
+
+    TYPE: ClassVar = "LOG_PRUNED"
+    SCHEMA_VERSION: ClassVar = 1
+    attempt: ClassVar[None] = None
+    position: int
+    hash: str
+    events: int
+    export: str
+    export_sha256: str
+
+
+CoordinatorEvent = CoordinatorStarted | CoordinatorStopped | RecoveryCompleted | RequestRefused | LogPruned

@@ -111,9 +111,17 @@ class Reader:
 
     def head_at(self, position: int) -> Head:
         """What the head was when the log had come to `position`. Raises `InvalidRequest` where it has not."""
+        base = self.base()
+        if position == base.position:
+            return base
         rows = self.rows("SELECT position, hash, recorded_at FROM events WHERE position = ?", (position,))
-        if not rows and position > 0:
+        if not rows:
             raise InvalidRequest(f"cannot look at position {position}: the log does not have it")
+        return Head(*rows[0])
+
+    def base(self) -> Head:
+        """The last row that was pruned, which the first one follows; position 0 where nothing was."""
+        rows = self.rows("SELECT position, hash, recorded_at FROM pruned ORDER BY position DESC LIMIT 1")
         return Head(*rows[0]) if rows else chain.EMPTY
 
     def events(
@@ -163,8 +171,10 @@ class Reader:
 
         `is_gap_missing`: where there is no row before `start`, it is missing, and asking was no mistake.
         """
+        base = self.base()
+        start = max(start, base.position + 1)
         with closing(self._source.raw()) as raw:
-            previous = chain.GENESIS if start == 1 else _hash_at(raw, start - 1)
+            previous = base.hash if start == base.position + 1 else _hash_at(raw, start - 1)
             if previous is None:
                 if not is_gap_missing:
                     raise InvalidRequest(f"cannot verify from position {start}: the log ends before it")
@@ -176,8 +186,12 @@ class Reader:
             return verdict, edges
 
     def held_against(self, verdict: Verdict, known: Head) -> Verdict:
-        """`verdict`, unless the log is not what it was known to be."""
-        return chain.compare(verdict, known, _hash_at(self._source, known.position))
+        """`verdict`, unless the log is not what it was known to be; of what was pruned before that nothing is known."""
+        base = self.base()
+        if known.position < base.position:
+            return verdict
+        found = base.hash if known.position == base.position else _hash_at(self._source, known.position)
+        return chain.compare(verdict, known, found)
 
     def faults(self) -> list[str]:
         """What the database finds wrong with its own tables, indexes and triggers, a line each. Reads all of it."""

@@ -43,6 +43,7 @@ def verify(
     Raises what `Reader.open` and `Reader.verify` raise.
     """
     with closing(Reader.open(url)) as reader:
+        start = max(start, reader.base().position + 1)
         parts = _parts(url, reader, start, processes or len(os.sched_getaffinity(0)), least)
         if not parts or not all(verdict.is_intact for verdict, _ in parts):
             return reader.verify(start=start, known=known)

@@ -133,6 +133,24 @@ class EventStore:
         order = order_of(batches, epoch)
         return self._group.submit(order) if order.ids else []
 
+    def prune(
+        self, base: Head, event: NewEvent, *, stream: str, forget: Callable[[Connection], None]
+    ) -> None:
+        """Remove every event up to `base`, whole or not at all, together with the `event` that says so.
+
+        `forget` removes, in the same transaction, what was made from them; what it raises keeps all as it is.
+        """
+        with self._appending() as (connection, appending):
+            statements = Statements(connection)
+            forget(connection)
+            batch = Batch(stream=stream, events=[event], expected_version=appending.version(stream))
+            appending.add(order_of([batch], appending.epoch))
+            self._write(connection, appending)
+            crash_point("tool.before_prune")
+            statements.run("INSERT INTO pruned (position, hash, recorded_at) VALUES (?, ?, ?)", base)
+            statements.run("DELETE FROM events WHERE position <= ?", (base.position,))
+            crash_point("tool.after_prune")
+
     def read(
         self,
         *,

@@ -106,3 +106,13 @@ payloads = Table(
     sqlite_strict=True,
 )
 Index("payloads_agent_id", payloads.c.agent_id)
+
+# How far the log was pruned, and the row that was the last to go; each is said by a LOG_PRUNED event, too.
+pruned = Table(
+    "pruned",
+    metadata,
+    Column("position", BIG, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("recorded_at", BIG, nullable=False),
+    sqlite_strict=True,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -44,11 +45,12 @@ def require_whole(
 
 def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Verdict:
     """`verdict` on a log that is whole, unless it is not what it was known to be: at the first of these, in order."""
-    wanted = iter(known)
+    base = reader.base()
+    wanted = (head for head in known if head.position >= base.position)
     while part := list(islice(wanted, _HEADS_A_QUERY)):
         marks = ", ".join("?" * len(part))
         query = f"SELECT position, hash FROM events WHERE position IN ({marks})"  # noqa: S608 (marks alone)
-        found = dict(reader.rows(query, [head.position for head in part]))
+        found = {base.position: base.hash, **dict(reader.rows(query, [head.position for head in part]))}
         for head in part:
             compared = chain.compare(verdict, head, found.get(head.position))
             if not compared.is_intact:
@@ -118,3 +120,14 @@ def gone(known: Head) -> StoreDamaged:
         f"cannot use the log: there is none, and it had come to position {known.position}; put it back",
         position=1,
     )
+
+
+def unsaid(reader: Reader) -> str | None:
+    """What is wrong where the log was pruned and does not say so itself."""
+    base = reader.base()
+    if not base.position:
+        return None
+    said = (json.loads(event.data) for event in reader.events(types=("LOG_PRUNED",)))
+    if any((one.get("position"), one.get("hash")) == (base.position, base.hash.hex()) for one in said):
+        return None
+    return f"its events up to {base.position} were removed, and no event says by whom"

@@ -60,7 +60,7 @@ def write(
         "agent": agent,
         "home": checkpoint.home,
         "from": start,
-        "previous_hash": rows[0].previous_hash.hex() if start == 1 else reader.head_at(start - 1).hash.hex(),
+        "previous_hash": rows[0].previous_hash.hex(),
         "events": len(rows),
         "files": {
             name: {"size": len(content), "sha256": sha256(content).hexdigest()}

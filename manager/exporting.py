@@ -17,16 +17,22 @@ END_SCHEMA = "outlive.export.end/1"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def lines(reader: Reader, kind: str, *, start: int, until: int | None) -> Iterator[str]:
-    """The log from position `start` to `until` or the head, a line each with its end. `kind`: jsonl, cloudevents, csv.
+def lines(reader: Reader, kind: str, *, start: int | None, until: int | None) -> Iterator[str]:
+    """The log from `start` or its first event to `until` or the head, a line each with its end.
 
+    `kind`: jsonl, cloudevents, csv.
     Raises `InvalidRequest` where the log does not reach from the one to the other.
     """
-    head = reader.head()
+    head, base = reader.head(), reader.base()
+    start = base.position + 1 if start is None else start
     last = head.position if until is None else until
     if last > head.position or start > max(last, 1):
         raise InvalidRequest(
             f"cannot export {start} to {last}: the log ends at {head.position}; give positions that it has"
+        )
+    if start <= base.position:
+        raise InvalidRequest(
+            f"cannot export from {start}: the log was pruned up to {base.position}; begin after it"
         )
     rows = reader.events(after=start - 1, until=last)
     match kind:

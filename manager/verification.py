@@ -93,7 +93,8 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
     """The hash chain, and whether it is what it was known to be."""
     ours = comparing.checkpoints(home, path_of(home), wanted.key)
     start = ours.to_begin_at(reader, wanted.key) if wanted.from_checkpoint else None
-    faults = list(ours.faults)
+    unsaid = trust.unsaid(reader)
+    faults = [*ours.faults, *([] if unsaid is None else [unsaid])]
     verdict = segments.verify(url, start=1 if start is None else start.head.position + 1)
     for heads in (ours.heads, [] if known is None else [known]):
         if verdict.is_intact:

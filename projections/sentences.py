@@ -177,6 +177,12 @@ def _refused(data: Data) -> str:
     return f"refused {who}{what}: {data['rule']}{more}"
 
 
+def _pruned(data: Data) -> str:
+    return (
+        f"the {data['events']} events up to {data['position']} were exported to {data['export']} and removed"
+    )
+
+
 SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "SPAWNING": _spawning,
     "STARTED": _started,
@@ -200,4 +206,5 @@ SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "COORDINATOR_STOPPED": _coordinator_stopped,
     "RECOVERY_COMPLETED": _recovery,
     "REQUEST_REFUSED": _refused,
+    "LOG_PRUNED": _pruned,
 }

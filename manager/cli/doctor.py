@@ -175,9 +175,8 @@ def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check
     leftovers = unknown_attempts(home, reader)
     if leftovers:
         shown = ", ".join(leftovers[:SHOWN_LEFTOVERS]) + (" …" if len(leftovers) > SHOWN_LEFTOVERS else "")
-        detail = (
-            f"{len(leftovers)} directories that the log does not know: {shown}; look before removing them"
-        )
+        pruned = " or knew before it was pruned" if reader.base().position else ""
+        detail = f"{len(leftovers)} directories that the log does not know{pruned}: {shown}; look before removing them"
         yield Check("attempts", "warning", detail)
 
 

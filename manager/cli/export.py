@@ -20,12 +20,12 @@ OUTPUT = click.Path(path_type=Path)
     "--format", "kind", type=click.Choice(FORMATS), default="jsonl", help="Of its lines [jsonl, lossless]."
 )
 @click.option(
-    "--from", "start", type=click.IntRange(min=1), default=1, metavar="POSITION", help="Begin here."
+    "--from", "start", type=click.IntRange(min=1), metavar="POSITION", help="Begin here [its first event]."
 )
 @click.option("--to", "until", type=click.IntRange(min=1), metavar="POSITION", help="End here [the head].")
 @click.option("--output", type=OUTPUT, metavar="FILE", help="Write a new FILE, whole or not at all [stdout].")
 @shared_options
-def export_command(*, kind: str, start: int, until: int | None, output: Path | None) -> int:
+def export_command(*, kind: str, start: int | None, until: int | None, output: Path | None) -> int:
     """Write the log, one event a line. `verify --bundle FILE` checks one in JSON lines by itself.
 
     Cells of a CSV that a spreadsheet would take for a formula begin with an apostrophe.

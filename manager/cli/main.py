@@ -41,6 +41,7 @@ COMMANDS = {
     "keys": ("keys", "Keys that sign checkpoints: new, show, public."),
     "export": ("export", "The log as JSON lines, CloudEvents or CSV."),
     "bundle": ("export", "All about one agent in one file, checkable anywhere."),
+    "prune": ("prune", "Remove old events, verified and exported before, and say so in the log."),
     "rebuild": ("upkeep", "Make the projections anew from the log, or compare them with it."),
     "db": ("database", "Version of the database, and its upgrade."),
     "doctor": ("doctor", "Check the home, the database and what the system offers."),

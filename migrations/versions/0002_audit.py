@@ -1,4 +1,4 @@
-"""What post-mortems and reports need beside the log: samples of resource use, and payloads that can be erased."""
+"""What post-mortems and reports need beside the log: samples, payloads that can be erased, how far it was pruned."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,11 +11,31 @@ depends_on = None
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 REAL: sa.Double[float] = sa.Double().with_variant(sa.REAL, "sqlite")
 
+# Rows may go that are not after the last prune, and a prune is of a row that is there, and never the last one.
+PRUNING_TRIGGERS = (
+    "DROP TRIGGER events_no_delete",
+    """CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+       WHEN OLD.position > coalesce((SELECT max(position) FROM pruned), 0)
+       BEGIN SELECT RAISE(ABORT, 'events is append-only'); END""",
+    """CREATE TRIGGER pruned_next BEFORE INSERT ON pruned
+       WHEN NEW.position IS NULL
+         OR NEW.position <= coalesce((SELECT max(position) FROM pruned), 0)
+         OR NEW.position >= (SELECT max(position) FROM events)
+         OR NOT EXISTS (SELECT 1 FROM events WHERE position = NEW.position AND hash = NEW.hash
+                        AND recorded_at = NEW.recorded_at)
+       BEGIN SELECT RAISE(ABORT, 'pruned: not a later row of the log'); END""",
+    """CREATE TRIGGER pruned_no_update BEFORE UPDATE ON pruned
+       BEGIN SELECT RAISE(ABORT, 'pruned is append-only'); END""",
+    """CREATE TRIGGER pruned_no_delete BEFORE DELETE ON pruned
+       BEGIN SELECT RAISE(ABORT, 'pruned is append-only'); END""",
+)
+
 
 def upgrade() -> None:
     """Create everything."""
     _samples()
     _payloads()
+    _pruned()
 
 
 def _samples() -> None:
@@ -47,3 +67,16 @@ def _payloads() -> None:
         sqlite_strict=True,
     )
     op.create_index("payloads_agent_id", "payloads", ["agent_id"])
+
+
+def _pruned() -> None:
+    op.create_table(
+        "pruned",
+        sa.Column("position", BIG, primary_key=True, autoincrement=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sa.Column("recorded_at", BIG, nullable=False),
+        sqlite_strict=True,
+    )
+    if op.get_bind().dialect.name == "sqlite":
+        for statement in PRUNING_TRIGGERS:
+            op.execute(statement)

@@ -58,6 +58,22 @@ def test_rows_of_the_log_can_not_be_changed(raw: sqlite3.Connection, statement: 
 @pytest.mark.parametrize(
     "statement",
     [
+        "INSERT INTO pruned VALUES (2, zeroblob(32), 0)",
+        "INSERT INTO pruned SELECT position, hash, recorded_at FROM events WHERE position = 3",
+        "INSERT INTO pruned SELECT position, zeroblob(32), recorded_at FROM events WHERE position = 1",
+        "INSERT INTO pruned SELECT NULL, hash, recorded_at FROM events WHERE position = 1",
+        "INSERT INTO pruned VALUES (9, zeroblob(32), 0)",
+    ],
+)
+def test_only_rows_that_are_there_can_be_pruned(raw: sqlite3.Connection, statement: str) -> None:
+    """And never the last one, so that a log does not become one that never was."""
+    with pytest.raises(sqlite3.IntegrityError, match="not a later row"):
+        raw.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
         "UPDATE epochs SET epoch = 1",
         "UPDATE epochs SET epoch = 0",
         "UPDATE epochs SET home = 'other', epoch = 9",

@@ -139,6 +139,9 @@ def coordinator_samples() -> list[home_events.CoordinatorEvent]:
             epoch=1, reattached=90, ended=10, lost=0, never_started=1, resumed_stops=2, duration_seconds=0.75
         ),
         home_events.RequestRefused(epoch=1, uid=1000, pid=77, rule="another user", method=None, refusals=3),
+        home_events.LogPruned(
+            position=1, hash="ab" * 32, events=1, export="log.jsonl", export_sha256="cd" * 32
+        ),
     ]
 
 

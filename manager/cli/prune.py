@@ -1,0 +1,62 @@
+"""`prune`: old events out of the log, after they were exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from manager.cli import exit_codes
+from manager.cli.options import MOMENT
+from manager.cli.session import actor, current, shared_options, write, write_json
+
+if TYPE_CHECKING:
+    from manager.past import Moment
+
+
+@click.command("prune")
+@click.option(
+    "--before", type=MOMENT, required=True, metavar="TIME|POSITION", help="Remove what is older than this."
+)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Keep it in this new file.",
+)
+@shared_options
+def prune_command(*, before: Moment, export: Path) -> int:
+    """Remove old events: verify the log, export them to FILE, check that, remove them, and say so in the log.
+
+    Whole or not at all. Agents that have not ended, and those that have a later event, are kept with all after their
+    first event. What is kept can be verified on; FILE and the log together are the whole.
+    """
+    from manager.home import Home
+    from manager.pruning import prune_home
+
+    session = current()
+    found = prune_home(Home(session.home), session.database, actor=actor(), before=before, export=export)
+    because = found.because
+    if session.json:
+        write_json(
+            {
+                "schema": "outlive.prune/1",
+                "position": found.position,
+                "events": found.events,
+                "export": None if found.export is None else str(found.export),
+                "sha256": found.sha256,
+                "kept_for": because,
+            }
+        )
+    elif found.position:
+        write(
+            f"removed {found.events} events up to {found.position}, kept in {found.export} ({found.sha256})"
+        )
+        if because is not None:
+            write(f"kept what is later for {because}, which has not ended or has later events")
+    else:
+        why = "nothing is older" if because is None else f"{because} began before, and has not ended by then"
+        write(f"nothing to remove: {why}")
+    return exit_codes.DONE
