@@ -34,7 +34,9 @@ READING = (
     ("doctor",),
     ("rebuild", "--check"),
 )
-OURS = re.compile(r"(events\.db(-wal|-shm|\.lock|\.queue)?|head|home\.json|lock|control\.sock|agents|filler)")
+OURS = re.compile(
+    r"(events\.db(-wal|-shm|\.lock|\.queue)?|head|checkpoints\.jsonl|home\.json|lock|control\.sock|agents|filler)"
+)
 FLOOD = ["sh", "-c", "while :; do yes; sleep 0.1; done"]
 SPARE = {"bytes": range(24), "inodes": range(16)}
 EVERY = [(lack, spare) for lack, spares in SPARE.items() for spare in spares]
