@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore import chain
 from eventstore.codec import encode
+from eventstore.crashpoints import crash_point
 from eventstore.errors import EpochFenced, EventIdConflict, InvalidRequest, StoreDamaged, VersionConflict
 from eventstore.events import Event
 from eventstore.record import COLUMNS, Head, NewEvent, RecordedEvent
@@ -146,6 +147,13 @@ class Appending:
     def insert(self) -> None:
         """Write `new`."""
         self._statements.run_many(_INSERT, self.new)
+
+    def trim(self, base: Head) -> None:
+        """Delete every row up to `base`, which the triggers allow once that is on record."""
+        crash_point("tool.before_prune")
+        self._statements.run("INSERT INTO pruned (position, hash, recorded_at) VALUES (?, ?, ?)", base)
+        self._statements.run("DELETE FROM events WHERE position <= ?", (base.position,))
+        crash_point("tool.after_prune")
 
     def version(self, stream: str) -> int:
         """The stream's version, 0 for none, with what this transaction has added."""

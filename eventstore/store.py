@@ -141,15 +141,11 @@ class EventStore:
         `forget` removes, in the same transaction, what was made from them; what it raises keeps all as it is.
         """
         with self._appending() as (connection, appending):
-            statements = Statements(connection)
             forget(connection)
             batch = Batch(stream=stream, events=[event], expected_version=appending.version(stream))
             appending.add(order_of([batch], appending.epoch))
             self._write(connection, appending)
-            crash_point("tool.before_prune")
-            statements.run("INSERT INTO pruned (position, hash, recorded_at) VALUES (?, ?, ?)", base)
-            statements.run("DELETE FROM events WHERE position <= ?", (base.position,))
-            crash_point("tool.after_prune")
+            appending.trim(base)
 
     def read(
         self,
