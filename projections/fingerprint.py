@@ -53,12 +53,14 @@ def fingerprint(cause: str, exit_: Mapping[str, Any] | None, lines: Sequence[str
 
 
 def of_end(outcome: Mapping[str, Any], exit_: Mapping[str, Any] | None, lines: Sequence[str]) -> Fingerprint:
-    """The fingerprint of FAILED or LOST, whose data `outcome` is. Where a program was not even started, its message
-    stands in for the lines that it did not write.
+    """The fingerprint of FAILED or LOST, whose data `outcome` is.
+
+    Where there are no lines, as of a program that was not even started, its message or reason stands in for them.
     """
-    message = outcome.get("message")
-    said = lines or ((message,) if isinstance(message, str) and exit_ is None else ())
-    return fingerprint(str(outcome.get("cause", "unknown")), exit_, said)
+    message = outcome.get("message") or outcome.get("reason")
+    return fingerprint(
+        str(outcome.get("cause", "unknown")), exit_, lines or ([str(message)] if message else [])
+    )
 
 
 def error_line(lines: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.fingerprint import error_line, fingerprint, normalised
+from projections.fingerprint import error_line, fingerprint, normalised, of_end
 
 CODE_1 = {"kind": "code", "code": 1}
 LINES = [
@@ -75,6 +75,20 @@ def test_cause_exit_and_words_tell_failures_apart() -> None:
     assert len({found.id for found in different}) == len(different)
     assert fingerprint("signal", {**signal, "core_dumped": True}, ["failed"]) == different[4]
     assert fingerprint("unknown", {"kind": "unknown", "reason": "b"}, ["failed"]) == different[5]
+
+
+def test_what_was_not_written_is_stood_in_for_by_the_message() -> None:
+    """Programs that could not be started for the same reason are alike; others are not."""
+    alike, other = (
+        {
+            of_end({"cause": "failed start", "message": f"cannot execute {path}: {why}"}, None, [])
+            for path in paths
+        }
+        for why, paths in (("No such file", ("/a/b", "/c")), ("Permission denied", ("/a/b",)))
+    )
+    assert len(alike) == 1
+    assert not alike & other
+    assert of_end({"reason": "shim lost"}, None, []).line == "shim lost"
 
 
 @given(st.text(max_size=300))
