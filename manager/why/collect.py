@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from eventstore.checkpoints import CheckpointFile
 from eventstore.errors import InvalidRequest, OutliveError, UnknownAgent
 from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import COLUMNS, Head, RecordedEvent
+from manager.checkpointing import path_of
+from manager.home import Home
 from manager.view import View
 from manager.why.material import FAILURES, Checkpoint, Entry, Material, OtherFailure, Sample
 from manager.why.model import PostMortem
@@ -33,6 +37,13 @@ _SAMPLES = (
     "SELECT attempt, sampled_at, cpu_percent, memory_bytes, threads, processes FROM samples"
     " WHERE agent_id = ? ORDER BY sampled_at, attempt"
 )
+
+
+class Outside(NamedTuple):
+    """What vouches for the log from outside of it: its head, if that can be read, and where its checkpoints are."""
+
+    head: Head | None
+    checkpoints: Path
 
 
 def why(view: View, reference: str, attempt: int | None = None) -> PostMortem:
@@ -63,12 +74,11 @@ def collect(
     agent_id: str,
     *,
     is_alive: bool | None = None,
-    outside: Head | None = None,
-    checkpoint: Checkpoint | None = None,
+    outside: Outside | None = None,
 ) -> Material:
     """The material of one agent as of the head of the log.
 
-    `outside` and `checkpoint`: what vouches for the log. Raises `UnknownAgent` where the log had none of that id, and
+    `outside`: what vouches for the log. Raises `UnknownAgent` where the log had none of that id, and
     as `Reader.rows` does.
     """
     with reader.snapshot():
@@ -79,6 +89,7 @@ def collect(
             raise UnknownAgent(reference=agent_id)
         home = _newest_home_events(reader, entries[0].row.home)
         failures, is_all = _failures(reader)
+        checkpoint = outside and _checkpoint(reader, outside.checkpoints, entries[0].row.home, head)
         samples = reader.rows(_SAMPLES, (agent_id,))
     return Material(
         agent_id=agent_id,
@@ -91,16 +102,31 @@ def collect(
         last_output=_last_output(entries),
         is_alive=is_alive,
         head=head,
-        outside=outside,
+        outside=outside and outside.head,
         checkpoint=checkpoint,
     )
 
 
-def _outside(view: View) -> Head | None:
+def _outside(view: View) -> Outside:
+    checkpoints = path_of(Home(view.home))
     try:
-        return HeadFile(view.home / "head").read()
+        return Outside(HeadFile(view.home / "head").read(), checkpoints)
     except OutliveError:
-        return None  # the view has said what speaks against the log
+        return Outside(None, checkpoints)  # the view has said what speaks against the log
+
+
+def _checkpoint(reader: Reader, path: Path, home: str, head: Head) -> Checkpoint | None:
+    """The newest of a home that is not newer than `head`."""
+    file = CheckpointFile(path, home=home, key=None, clock=lambda: 0)
+    try:
+        found = [one for one in file.read(is_recent=True) if one.head.position <= head.position]
+    except OutliveError:
+        return None  # `verify` tells of it
+    if not found:
+        return None
+    last = max(found, key=lambda one: one.head.position)
+    stored = reader.rows("SELECT hash FROM events WHERE position = ?", (last.head.position,))
+    return Checkpoint(*last.head, last.key, is_held=bool(stored) and stored[0][0] == last.head.hash)
 
 
 def _newest_home_events(reader: Reader, home: str) -> tuple[Entry, ...]:

@@ -162,6 +162,7 @@ def _proof(proof: Proof) -> dict[str, Any]:
             "hash": checkpoint.hash.hex(),
             "recorded_at": rfc3339(checkpoint.recorded_at),
             "key_id": checkpoint.key_id,
+            "is_held": checkpoint.is_held,
         },
     }
 

@@ -67,12 +67,17 @@ class OtherFailure(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """A head of the log that was written down outside of it. `key_id` null: not signed."""
+    """A head of the log that was written down outside of it.
+
+    `key_id` is the key that it names (null: none); its signature was not checked. `is_held`: the log has that hash
+    there.
+    """
 
     position: int
     hash: bytes
     recorded_at: int
     key_id: str | None
+    is_held: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

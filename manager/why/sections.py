@@ -127,12 +127,12 @@ def _proof(proof: Proof) -> tuple[str, ...]:
         lines.append("no head outside the log vouches for it")
     else:
         lines.append(f"the head outside the log: position {proof.outside.position}, {_hash(proof.outside)}")
-    if proof.checkpoint is not None:
-        by = f"signed with {proof.checkpoint.key_id}" if proof.checkpoint.key_id else "not signed"
-        lines.append(
-            f"latest checkpoint: position {proof.checkpoint.position}, hash {proof.checkpoint.hash.hex()}, {by}"
-        )
-    lines.append("`outlive verify` recomputes the chain")
+    latest = proof.checkpoint
+    if latest is not None:
+        by = f"naming the key {latest.key_id}" if latest.key_id else "not signed"
+        held = "" if latest.is_held else "; the log has another hash there"
+        lines.append(f"latest checkpoint: position {latest.position}, hash {latest.hash.hex()}, {by}{held}")
+    lines.append("`outlive verify` recomputes the chain, and checks signatures")
     return tuple(lines)
 
 

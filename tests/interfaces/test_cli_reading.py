@@ -24,7 +24,15 @@ HEAVY = ("sqlalchemy", "alembic", "pydantic", "rich")
 def test_listing_loads_nothing_heavy(outlive: CommandLine) -> None:
     """`outlive ps` for a program imports neither SQLAlchemy, alembic, pydantic nor rich."""
     outlive.run("--name", "x", "--", "sleep", "600")
-    for command in (["ps"], ["ps", "--json"], ["status", "x"], ["health"], ["events"], ["logs", "x"]):
+    for command in (
+        ["ps"],
+        ["ps", "--json"],
+        ["status", "x"],
+        ["health"],
+        ["events"],
+        ["logs", "x"],
+        ["why", "x"],
+    ):
         script = (
             "import sys; from manager.cli.main import main; main(sys.argv[1:]); "
             f"sys.exit(' '.join(name for name in {HEAVY} if name in sys.modules))"

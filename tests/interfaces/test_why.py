@@ -55,6 +55,9 @@ def test_its_json_has_every_part(outlive: CommandLine) -> None:
     for part in ("first", "last", "head", "outside"):
         assert hashes[found["proof"][part]["position"]] == found["proof"][part]["hash"]
     assert found["proof"]["head"]["position"] == len(log)
+    checkpoint = found["proof"]["checkpoint"]  # the coordinator wrote one when it left
+    assert hashes[checkpoint["position"]] == checkpoint["hash"]
+    assert checkpoint["is_held"]
     earlier = outlive.json("why", "b", "--attempt", "1")
     assert earlier["attempt"] == 1
     assert earlier["followed"]["next_attempt"]["cause"] == "exit"
