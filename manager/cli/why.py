@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import agent_argument
-from manager.cli.session import Session, current, shared_options, write, write_json
+from manager.cli.session import Session, current, now, shared_options, write, write_json
 from manager.cli.times import time_text
 
 if TYPE_CHECKING:
+    from manager.why.material import Material
     from manager.why.model import PostMortem
 
-Format = Literal["text", "json", "markdown"]
+Format = Literal["text", "json", "markdown", "html"]
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&]|^[#+=-])")
 _FENCE = re.compile(r"`{3,}")
 
@@ -29,22 +31,35 @@ _FENCE = re.compile(r"`{3,}")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "markdown"]),
+    type=click.Choice(["text", "json", "markdown", "html"]),
     help="How to write it; text by default, `--json` is the same as json.",
 )
 @shared_options
 def why_command(*, agent: str, attempt: int | None, form: Format | None) -> int:
     """Why AGENT ended: cause and how certain, evidence, who asked, what led to it, what followed, proof."""
-    from manager.why.collect import why
+    from manager.why.collect import explain, material_of
 
     session = current()
-    found = why(session.view(), agent, attempt)
+    view = session.view()
+    material = material_of(view, agent)
+    found = explain(material, attempt)
     chosen: Format = form or ("json" if session.json else "text")
     if chosen == "json":
         write_json(found.as_json())
+    elif chosen == "html":
+        write(as_html(found, material, session, at=view.as_of or now()))
     else:
         write(RENDERERS[chosen](found, session))
     return exit_codes.DONE
+
+
+def as_html(found: PostMortem, material: Material, session: Session, *, at: int) -> str:
+    """For a browser, a printer or an archive: one file, with the agent's life as a picture."""
+    from manager.why.life import life_of
+    from manager.why.page import page
+
+    life = life_of(material, found.attempt, at)
+    return page(found, life, zone=UTC if session.utc else None, made_at=at)
 
 
 def as_text(found: PostMortem, session: Session) -> str:

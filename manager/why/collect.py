@@ -51,11 +51,15 @@ def why(view: View, reference: str, attempt: int | None = None) -> PostMortem:
 
     Raises `UnknownAgent`, `AmbiguousAgent`, and `InvalidRequest` for an attempt that there was not.
     """
+    return explain(material_of(view, reference), attempt)
+
+
+def material_of(view: View, reference: str) -> Material:
+    """The material of one agent, as of what the view shows. Raises `UnknownAgent`, `AmbiguousAgent`."""
     outside = _outside(view)  # before the log is looked at, which may grow meanwhile
     status = view.agent(reference)
     is_alive = None if status.is_final else status.is_alive
-    material = collect(view.reader, status.id, is_alive=is_alive, outside=outside)
-    return explain(material, attempt)
+    return collect(view.reader, status.id, is_alive=is_alive, outside=outside)
 
 
 def explain(material: Material, attempt: int | None) -> PostMortem:

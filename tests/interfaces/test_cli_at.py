@@ -1,4 +1,4 @@
-"""Time travel by the command line: what `ps` and `status` showed at a position, `at` shows later."""
+"""Time travel by the command line: what `ps`, `status` and `why` showed at a position, `at` shows later."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Shown = dict[str, Any]
 
 
 class History:
-    """What `ps` and `status` print about a home, now or as of a position."""
+    """What `ps`, `status` and `why` print about a home, now or as of a position."""
 
     def __init__(self, outlive: CommandLine, capsys: pytest.CaptureFixture[str]) -> None:
         self._home = str(outlive.home)
@@ -44,7 +44,19 @@ class History:
         ):
             for field in SEEN_OF_THE_LIVING:
                 agent.pop(field, None)
-        return {"head": listed["head"], "agents": agents}
+        return {
+            "head": listed["head"],
+            "agents": agents,
+            "why": [self.why(*at, "why", name) for name in names],
+        }
+
+    def why(self, *arguments: str) -> Shown:
+        """A post-mortem; a look at the living, and how far the head outside the log has come, are left out."""
+        found: Shown = self.json(*arguments)
+        del found["proof"]["outside"]
+        if found["ended_at"] is None:
+            del found["verdict"], found["summary"]
+        return found
 
     def directory(self, name: str) -> Path:
         """Of the agent's latest attempt."""

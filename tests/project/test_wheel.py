@@ -94,7 +94,9 @@ def test_the_wheel_holds_every_module_and_the_migrations(wheel: Path) -> None:
     expected = {module.path for package in PACKAGES for module in modules(package)}
     migrations = {m.path.replace("migrations/", "eventstore/_migrations/", 1) for m in modules("migrations")}
     assert migrations, "there are no migrations to ship"
-    assert (expected | migrations) - names == set()
+    templates = {str(path.relative_to(ROOT)) for path in ROOT.glob("manager/**/templates/*")}
+    assert templates, "there are no templates to ship"
+    assert (expected | migrations | templates) - names == set()
     tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
     assert tops == set(PACKAGES)
 
