@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from eventstore.crashpoints import crash_point
@@ -24,6 +25,7 @@ from eventstore.state import AgentState, Live, Waiting
 from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
+from manager.attemptsecrets import without_secrets
 from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
 from manager.eventloop import event_loop, keep_awake
 from manager.home import Home, HomeLock
@@ -57,7 +59,8 @@ class Coordinator:
         self._sampling = Sampling(store)
         living = replay(store, self.log.living_agents())  # before anything is written
         self._unwatched_since = self.log.last_recorded_at()
-        self.ledger = Ledger(store, epoch=self.log.begin(), clock=now_microseconds)
+        redacted = partial(without_secrets, home.path)
+        self.ledger = Ledger(store, epoch=self.log.begin(), clock=now_microseconds, redacted=redacted)
         self._believe(living)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
         self._loop = event_loop()

@@ -66,6 +66,7 @@ def of_spec(spec: AgentSpec) -> dict[str, Any]:
         "until": spec.until,
         "rlimits": {},
         "cgroup": spec.cgroup,
+        "redact": list(spec.redact),
     }
 
 
@@ -147,7 +148,7 @@ def raise_own_descriptor_limit() -> tuple[int, int]:
 _given: tuple[int, int] | None = None  # as we were started with; a second manager finds them raised
 
 
-def default_name(spec: AgentSpec) -> str:
+def default_name(spec: RecordedSpec) -> str:
     """A name for an agent that was given none: its program's, and six random letters and digits."""
     program = re.sub(r"[^A-Za-z0-9._-]", "-", os.path.basename(spec.command[0])).lstrip("._-")[:40]
     return f"{program or 'agent'}-{secrets.token_hex(3)}"

@@ -29,10 +29,21 @@ class _Staged(NamedTuple):
 
 
 class Ledger:
-    """States of the agents that have not ended, and the events that are not durable yet. For one thread."""
+    """States of the agents that have not ended, and the events that are not durable yet. For one thread.
 
-    def __init__(self, store: EventStore, *, epoch: int, clock: Callable[[], int]) -> None:
+    `redacted(command, directory)`: the command about the attempt there, without secrets.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        epoch: int,
+        clock: Callable[[], int],
+        redacted: Callable[[Command, str], Command] = lambda command, _: command,
+    ) -> None:
         self._store = store
+        self._redacted = redacted
         self._clock = clock
         self._staged: list[_Staged] = []
         self._last: dict[str, tuple[str, str]] = {}  # agent → (correlation id, id of its last event)
@@ -65,6 +76,8 @@ class Ledger:
         """
         state = self.states.get(agent_id)
         now = max(self._clock(), not_before)
+        if state is not None:
+            command = self._redacted(command, state.directory)
         events = decide(state, command, now)
         if isinstance(command, ConfirmStarted) and state is not None and command.executed_at is not None:
             # Found by a recovery, the start may be long ago. Clocks that were set do not put it before its intent.

@@ -11,6 +11,7 @@ from typing import Any, Self
 from eventstore.errors import InvalidRequest, UnknownAgent
 from manager import commands as do
 from manager import launching
+from manager.attemptsecrets import of_request
 from manager.control import ControlServer
 from manager.coordinator import Coordinator
 from manager.errors import SpecConflict, StartFailed, system_refusals
@@ -247,8 +248,9 @@ class Manager(Looking):
     # --- details ------------------------------------------------------------------------------------------------
 
     def _start(self, name: str | None, spec: AgentSpec, request: dict[str, Any]) -> launching.Start:
-        chosen = launching.default_name(spec) if name is None else check_name(name)
-        return launching.Start(chosen, spec.recorded(), spec.digest(self._coordinator.identity.key), request)
+        recorded = spec.recorded(of_request(request))
+        chosen = launching.default_name(recorded) if name is None else check_name(name)
+        return launching.Start(chosen, recorded, spec.digest(self._coordinator.identity.key), request)
 
     def _verified(self, status: AgentStatus, wait: bool) -> AgentStatus:
         if not wait or status.state != "FAILED" or status.cause != "failed start":

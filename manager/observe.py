@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import manager.process.record_shapes  # noqa: F401 - now: later there may be no descriptor to load it by
 from eventstore.state import AgentState, Live
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown, ProcessRecord, ResourceUse
+from manager.attemptsecrets import of_request
 from manager.output import last_lines
 from manager.process import procfs, tree
 from manager.process.attempt_dir import AttemptFiles, Damaged, Missing, read_as, read_attempt
@@ -17,6 +18,7 @@ from manager.process.attempt_lock import claim, has_traces, holds_main, is_locke
 from manager.process.identity import Identity, Match, prove
 from manager.process.signalling import ProvenProcess
 from manager.recovery import ExitRecord, FailedExec, Observed, Presence
+from manager.redaction import BY_RULES_ALONE
 
 
 class Look(NamedTuple):
@@ -68,9 +70,14 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         process=presence,
         evidence="its shim holds the attempt's lock" if is_shim_alive else evidence,
         executed_at=files.exec.get("confirmed_at") if isinstance(files.exec, dict) else None,
-        last_output=last_lines(Path(path)) if exit_ is not None or not is_shim_alive else (),
+        last_output=_last_output(path, files) if exit_ is not None or not is_shim_alive else (),
     )
     return Look(observed, main, shim, token)
+
+
+def _last_output(path: str, files: AttemptFiles) -> tuple[str, ...]:
+    redactor = of_request(files.spec) if isinstance(files.spec, dict) else BY_RULES_ALONE
+    return last_lines(Path(path), redactor.text)
 
 
 def _is_identity_lost(path: str, files: AttemptFiles) -> bool:

@@ -14,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from eventstore.errors import InvalidRequest
 from eventstore.values import RecordedSpec, RestartRule
 from manager.recordable import recordable
+from manager.redaction import Redactor
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[^=\x00]+")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 
 MOST_SECONDS = 31_536_000  # a year
+MOST_RULES, MOST_RULE_CHARACTERS = 32, 500
 MOST_RECORDED_BYTES = 48 * 1024  # the event that holds a spec may have 64 KiB
 Grace = tuple[float, float, float]
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
@@ -69,7 +71,8 @@ class AgentSpec(_Value):
     `stop_grace_seconds`: waits after SIGTERM to the process, SIGTERM to its tree, SIGKILL (10, 5, 5 as the design that
     outlive replaced had them). `start_window_seconds`: an end within it is a failed start (0 to 31,536,000).
     `cgroup`: a cgroup of its own where a writable cgroup v2 is found: its tree is then known, and killed at once, even
-    if its shim is lost; a start takes 1 to 2 ms more.
+    if its shim is lost; a start takes 1 to 2 ms more. `redact`: patterns (Python's `re`) of secrets, beside those that
+    outlive knows itself; what they match is `[redacted]` in everything but `spec.json` and the agent's own output.
     """
 
     command: tuple[str, ...]
@@ -85,6 +88,7 @@ class AgentSpec(_Value):
     restart: RestartPolicy = RestartPolicy()
     labels: Mapping[str, str] = {}
     cgroup: bool = False
+    redact: tuple[str, ...] = ()
 
     @field_validator("command")
     @classmethod
@@ -118,6 +122,20 @@ class AgentSpec(_Value):
                 )
         return dict(value)
 
+    @field_validator("redact")
+    @classmethod
+    def _redact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > MOST_RULES or any(len(rule) > MOST_RULE_CHARACTERS for rule in value):
+            raise ValueError(f"at most {MOST_RULES} rules of {MOST_RULE_CHARACTERS} characters each")
+        for number, rule in enumerate(value, start=1):
+            try:
+                is_void = re.search(rule, "") is not None
+            except (re.error, RecursionError) as error:
+                raise ValueError(f"rule {number} is no regular expression: {error}") from error
+            if is_void:
+                raise ValueError(f"rule {number} matches nothing at all, which is everywhere; make it longer")
+        return value
+
     @field_validator("user")
     @classmethod
     def _user(cls, value: str | None) -> str | None:
@@ -138,11 +156,16 @@ class AgentSpec(_Value):
             )
         return self
 
-    def recorded(self) -> RecordedSpec:
-        """The form that the log keeps: variable names without values."""
+    def recorded(self, redactor: Redactor | None = None) -> RecordedSpec:
+        """The form that the log keeps: variable names without values, and `[redacted]` for other secrets.
+
+        `redactor`: of the request that it is started with, whose environment may be larger than `env`.
+        """
+        if redactor is None:
+            redactor = Redactor.of(self.env, self.command, self.redact)
         return RecordedSpec(
-            command=tuple(recordable(part) for part in self.command),
-            cwd=None if self.cwd is None else recordable(self.cwd),
+            command=tuple(recordable(part) for part in redactor.command),
+            cwd=None if self.cwd is None else recordable(redactor.text(self.cwd)),
             env_names=tuple(sorted(self.env)),
             inherit_env=self.inherit_env,
             user=self.user,
@@ -152,13 +175,15 @@ class AgentSpec(_Value):
             stop_grace_seconds=self.stop_grace_seconds,
             success_codes=self.success_codes,
             restart=RestartRule(**self.restart.model_dump()),
-            labels=dict(sorted(self.labels.items())),  # as whoever reads the log gets them
+            labels={name: redactor.text(text) for name, text in sorted(self.labels.items())},  # as it is read
             cgroup=self.cgroup,
         )
 
     def digest(self, key: bytes) -> str:
         """Keyed SHA-256 (hex) over all of the spec: equal specs compare equal, and no value can be guessed."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        # Without rules it is what it was before there were any: `ensure` goes on finding agents of older releases.
+        fields = self.model_dump(mode="json", exclude=None if self.redact else {"redact"})
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hmac.new(key, text.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
 

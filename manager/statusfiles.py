@@ -18,6 +18,7 @@ from eventstore.crashpoints import crash_point
 from eventstore.record import rfc3339
 from eventstore.state import AgentState, Ended, Live, State, Waiting
 from eventstore.values import Exit
+from manager.attemptsecrets import redactor_of
 from manager.output import last_lines
 
 DELAY_SECONDS = 0.2
@@ -72,7 +73,7 @@ def _write_files(attempt: Path, agent_id: str, state: AgentState) -> None:
             f"message: {phase.failure.message}",
             *([] if phase.failure.errno is None else [f"errno: {phase.failure.errno}"]),
             "last output:",
-            *(f"  {line}" for line in last_lines(attempt)),
+            *(f"  {line}" for line in last_lines(attempt, redactor_of(attempt).text)),
         ]
         _write(attempt / "error.log", "\n".join(lines))
 

@@ -19,6 +19,7 @@ from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head, rfc3339
 from manager import vitals
+from manager.attemptsecrets import redactor_of
 from manager.output import tail
 from manager.process.procfs import boot_id
 from manager.status import NOT_ALIVE, AgentStatus, ExitStatus, HealthCheck, Summary, Vitals, check
@@ -171,16 +172,20 @@ class View:
         row = queries.agent(self._reader, status.id)
         if row.pid is None:
             return []
+        redactor = redactor_of(self._home / row.directory)
         rows = []
         for pid, parent, depth in vitals.tree(_target(row)):
             memory, cpu = vitals.memory_and_cpu(pid)
-            command = " ".join(vitals.command_line(pid) or ("[ended]",))
+            command = " ".join(redactor.arguments(vitals.command_line(pid) or ("[ended]",)))
             rows.append(ProcessRow(pid, parent, depth, command, memory, cpu))
         return rows
 
     def last_lines(self, status: AgentStatus, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The last lines of its latest attempt's stdout and stderr."""
-        out, err = (tail(self.log_path(status, stream=stream), count) for stream in ("stdout", "stderr"))
+        """The last lines of its latest attempt's stdout and stderr, redacted."""
+        shown = redactor_of(self._home / status.directory).text
+        out, err = (
+            tail(self.log_path(status, stream=stream), count, shown) for stream in ("stdout", "stderr")
+        )
         return out, err
 
     def log_path(
@@ -203,9 +208,15 @@ class View:
             samples = self._sampler.sample([target for _, target in targets])
         seen = dict(zip((index for index, _ in targets), samples, strict=True))
         return [
-            status_of(row, seen.get(index, NOT_ALIVE), is_looked_at=with_vitals)
+            status_of(row, self._with_command_line(row, seen.get(index, NOT_ALIVE)), is_looked_at=with_vitals)
             for index, row in enumerate(rows)
         ]
+
+    def _with_command_line(self, row: AgentRow, seen: Vitals) -> Vitals:
+        line = vitals.command_line(row.pid) if seen.is_alive and row.pid is not None else None
+        if line is not None and line != row.command:
+            line = redactor_of(self._home / row.directory).arguments(line)
+        return replace(seen, command_line=line)
 
 
 def _known(home: Path) -> tuple[Head, str | None]:

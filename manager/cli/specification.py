@@ -66,6 +66,13 @@ _OPTIONS = (
     click.option(
         "--label", "labels", multiple=True, type=PAIR, metavar="K=V", help="A label (repeat for more)."
     ),
+    click.option(
+        "--redact",
+        "redact",
+        multiple=True,
+        metavar="RE",
+        help="What this pattern matches is a secret: recorded and shown as [redacted] (repeat).",
+    ),
     click.option("--user", help="Run as this user; needs root."),
     click.option("--umask", metavar="OCTAL", help="File mode mask, like 027 [ours]."),
     click.option(
@@ -98,6 +105,7 @@ def build_spec(
     stop_grace: tuple[float, float, float],
     success_codes: str,
     labels: Sequence[tuple[str, str]],
+    redact: Sequence[str],
     user: str | None,
     umask: str | None,
     until: str,
@@ -124,6 +132,7 @@ def build_spec(
                 "success_codes": parse_codes(success_codes),
                 "restart": parse_restart(restart),
                 "labels": dict(labels),
+                "redact": tuple(redact),
             }
         )
     except ValidationError as error:

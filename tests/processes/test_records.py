@@ -162,7 +162,7 @@ def test_a_linked_directory_was_written_through(tmp_path: Path) -> None:
     assert running is not None
     statusfiles._write_files(tmp_path / "agents", "x", running)
     assert [path.name for path in other.iterdir()] == ["stderr.log"]
-    assert last_lines(tmp_path / "agents") == ()
+    assert last_lines(tmp_path / "agents", str) == ()
 
 
 @pytest.mark.parametrize("name", ["lock", "stdout.log", "status.json", "exit.json"])
@@ -171,7 +171,7 @@ def test_a_pipe_in_a_files_place_held_up_its_reader(tmp_path: Path, name: str) -
     os.mkfifo(tmp_path / name)
     assert isinstance(read_record(str(tmp_path / "exit.json")), Damaged | Missing)
     assert is_locked(str(tmp_path)) is None
-    assert last_lines(tmp_path) == ()
+    assert last_lines(tmp_path, str) == ()
     with contextlib.suppress(OSError):
         statusfiles._write(tmp_path / "status.json", "{}")
 

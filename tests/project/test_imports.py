@@ -41,6 +41,8 @@ PURE = (
     "manager.why.verdict",
     "manager.why.likeness",
     "projections.fingerprint",
+    "manager.redaction",
+    "manager.redaction_rules",
 )
 IMPURE_MODULES = {
     "asyncio", "ctypes", "fcntl", "glob", "io", "logging", "multiprocessing", "os", "pathlib", "psutil", "random",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("a user that is no text", {"user": "\udcff"}),
     ("a user with a NUL", {"user": "a\0b"}),
     ("a budget of none", {"restart": {"mode": "always", "max_restarts": 0}}),
+    ("a rule that is no pattern", {"redact": ("(",)}),
+    ("a rule that matches everywhere", {"redact": ("x*",)}),
     ("an unknown policy", {"restart": {"mode": "sometimes"}}),
 ]
 
@@ -78,6 +82,15 @@ def test_the_digest_tells_specs_apart() -> None:
     ]
     assert spec.digest(b"key") not in others
     assert len(set(others)) == len(others)
+
+
+def test_an_empty_list_of_rules_changed_the_digest() -> None:
+    """A spec without rules of redaction has the digest that it had in releases that knew none."""
+    spec = AgentSpec(command=("true",), env={"A": "1"})
+    before = spec.model_dump(mode="json", exclude={"redact"})
+    text = json.dumps(before, sort_keys=True, separators=(",", ":"))
+    assert spec.digest(b"key") == hmac.new(b"key", text.encode(), "sha256").hexdigest()
+    assert spec.digest(b"key") != AgentSpec(command=("true",), env={"A": "1"}, redact=("x",)).digest(b"key")
 
 
 def test_arguments_need_not_be_text() -> None:

@@ -1,0 +1,102 @@
+"""What counts as a secret, as data: names of variables and options, and texts. `manager.redaction` applies it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+_SECRET = re.compile(
+    r"auth|authorization|bearer|cookie|creds?|credentials?|jwt|otp|pass|passcode|pat|pwd?|signature"
+    r"|\w*(?:password|passwd|passphrase|secret|token|api_?key|access_?key|secret_?key|private_?key)"
+)
+_HARMLESS_KEY = re.compile(r"public|primary|foreign|sort|partition|cache|group|index|row|host|hot|map")
+_HARMLESS_ENDING = re.compile(
+    r"age|algorithm|audience|count|dir|directory|email|enabled|endpoint|expiry|file|header|host|issuer|length|limit"
+    r"|method|mode|name|path|policy|port|prefix|provider|realm|scope|size|sock|socket|timeout|ttl|type|uri|url|user"
+    r"|username|version"
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+URL_PASSWORD = r"://[^\s/:@'\"]*:(?P<secret>[^\s/'\"]+)@"
+MAY_MATCH = re.compile(r"[:=_-]|eyJ|AIza|A[KS]IA|(?i:bearer)")  # no rule matches a text without
+
+
+class Rule(NamedTuple):
+    """The group `secret` is redacted; or, where there is a group `name` that says secret, the value that follows."""
+
+    what: str
+    example: str
+    pattern: re.Pattern[str]
+    only_with: str = ""  # in the text
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "private keys (PEM), whole or cut off",
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----",
+        re.compile(
+            r"(?P<secret>-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----END).)*(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+            r"|(?<![^\n])(?:[A-Za-z0-9+/=]{1,80}\n){1,200}-----END [A-Z ]*PRIVATE KEY-----)",
+            re.DOTALL,
+        ),
+        "PRIVATE KEY-----",
+    ),
+    Rule(
+        "Authorization headers",
+        "Authorization: Basic dXNlcjpwYXNz",
+        re.compile(r"""(?i)\bauthorization["']?\s*[:=]\s*["']?(?P<secret>[^"'\r\n]+)"""),
+    ),
+    Rule(
+        "cookies",
+        "Cookie: session=8f14e45f",
+        re.compile(r"""(?i)\bcookie["']?\s*:\s*["']?(?P<secret>[^"'\r\n]+)"""),
+    ),
+    Rule("passwords in URLs", "postgres://app:hunter2@db/app", re.compile(URL_PASSWORD), "://"),
+    Rule(
+        "values given to a secret name with = or :",
+        "DB_PASSWORD=hunter2",
+        re.compile(r"""(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]{0,80}+)["']?\s{0,4}[=:]\s{0,4}+"""),
+    ),
+    Rule(
+        "values of options with a secret name",
+        "login --password hunter2",
+        re.compile(r"(?<![\w-])--?(?P<name>[A-Za-z][\w-]{1,80}+)\s++(?!-)"),
+    ),
+    Rule(
+        "passwords behind -u and --user",
+        "curl -u me:hunter2 https://example.org",
+        re.compile(
+            r"""(?<!\S)(?:-u|--user|--proxy-user)[\s=]["']?[^\s:"']+:(?P<secret>(?!\d+(?!\S))[^\s"']+)"""
+        ),
+    ),
+    Rule(
+        "bearer tokens",
+        "bearer 2YotnFZFEjr1zCsicMWpAA",
+        re.compile(r"(?i)\bbearer\s+(?P<secret>[A-Za-z0-9._~+/=-]{8,})"),
+    ),
+    Rule(
+        "tokens of well-known shapes (OpenAI, Anthropic, GitHub, GitLab, AWS, Slack, Google, Stripe, npm, PyPI, "
+        "Hugging Face, JWT)",
+        "ghp_" + "x" * 36,
+        re.compile(
+            r"\b(?P<secret>sk-(?=[A-Za-z_-]{0,60}\d)[A-Za-z0-9_-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}"
+            r"|glpat-[\w-]{16,}|A[KS]IA[A-Z0-9]{16}|xox[abeoprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{30,}"
+            r"|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{40,}|hf_[A-Za-z0-9]{20,}"
+            r"|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?)"
+        ),
+    ),
+)
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Whether a variable, option or key of this name holds a secret: API_TOKEN, db-password, clientSecret, OPENAI_KEY.
+
+    Not the names of what is beside a secret (TOKEN_FILE, auth-type), nor PWD, nor plurals (`--max-tokens`).
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words or name in ("PWD", "OLDPWD") or _HARMLESS_ENDING.fullmatch(words[-1]):
+        return False
+    if any(_SECRET.fullmatch(word) for word in words):
+        return True
+    return words[-1] == "key" and len(words) > 1 and not _HARMLESS_KEY.fullmatch(words[-2])
