@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventstore import chain
+from eventstore import chain, payloads
 from eventstore.codec import encode
 from eventstore.crashpoints import crash_point
 from eventstore.errors import EpochFenced, EventIdConflict, InvalidRequest, StoreDamaged, VersionConflict
 from eventstore.events import Event
+from eventstore.home_events import PayloadsErased
+from eventstore.payloads import Payload
 from eventstore.record import COLUMNS, Head, NewEvent, RecordedEvent
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Draft(NamedTuple):
     causation_id: str | None
     data: str
     event: Event
+    payload: Payload | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,7 @@ class Appending:
         self._versions: dict[str, int] = {}
         self._by_id: dict[str, RecordedEvent] = {}
         self.new: list[RecordedEvent] = []
+        self._payloads: list[tuple[object, ...]] = []
 
     def add(self, order: Order) -> list[RecordedEvent]:
         """Rows of `order`: those the log had, or new ones. Raises `EventIdConflict`, `EpochFenced`, `VersionConflict`.
@@ -145,8 +149,14 @@ class Appending:
         return Head(self.tail + len(self.new), self._hash, self._recorded_at)
 
     def insert(self) -> None:
-        """Write `new`."""
+        """Write `new` with the texts that it names, and erase those that it says are erased."""
         self._statements.run_many(_INSERT, self.new)
+        if self._payloads:
+            self._statements.run_many(payloads.INSERT, self._payloads)
+        for row in self.new:
+            if isinstance(row.event, PayloadsErased):
+                erased = [(row.recorded_at, row.actor, digest) for digest in row.event.digests]
+                self._statements.run_many(payloads.ERASE, erased)
 
     def trim(self, base: Head) -> None:
         """Delete every row up to `base`, which the triggers allow once that is on record."""
@@ -240,6 +250,10 @@ class Appending:
         self._versions[draft.stream] = version
         self._by_id[draft.event_id] = row
         self.new.append(row)
+        if draft.payload is not None:
+            agent_id, salt, content = draft.payload
+            digest = draft.payload.reference.digest
+            self._payloads.append((digest, agent_id, self._recorded_at, salt, content))
         return row
 
 
@@ -281,4 +295,5 @@ def draft(stream: str, new: NewEvent) -> Draft:
         causation_id=new.causation_id,
         data=data,
         event=new.event,
+        payload=new.payload,
     )

@@ -43,5 +43,8 @@ class Backend(Protocol):
     def wait(self, seen: int, seconds: float) -> None:
         """Return when `wakeups` is no longer `seen`, at the latest after `seconds`."""
 
+    def scrub(self) -> bool:
+        """Let nothing of what was erased be left in the database's files; False while a reader needs the past."""
+
     def close(self) -> None:
         """Let go of the database."""

@@ -127,3 +127,10 @@ def _failed_without_oom(shape: Shape) -> Shape:
 @upcaster("CANCELLED", 1)
 def _cancelled_without_reason(shape: Shape) -> Shape:
     return {**shape, "reason": None}
+
+
+@upcaster("FAILED", 2)
+def _failed_with_lines_inside(shape: Shape) -> Shape:
+    text = "\n".join(shape["last_output"])
+    stored = {"digest": None, "size_bytes": len(text.encode()), "text": text} if text else None
+    return {**shape, "last_output": stored}

@@ -32,6 +32,7 @@ _PLACES = {
         after_leftover_group_kill before_group_removal after_group_removal before_claim before_claim_parent
         after_claim_parent after_claim before_claim_lock after_claim_lock_file after_claim_lock after_claim_file
         after_claim_tidied before_status_file after_status_file after_status_written after_status_cut
+        before_output_erased after_output_erased
     """,
     "store": """
         before_rollback_of_creation after_rollback_of_creation before_close after_close before_pragma
@@ -42,7 +43,7 @@ _PLACES = {
         after_insert after_projections before_head after_head before_head_draft after_old_head_draft
         after_head_draft after_head_draft_mode after_head_draft_written after_head_draft_synced
         before_head_named after_head_named before_head_directory after_head_draft_removed after_head_directory
-        before_checkpoint_file after_checkpoint_file before_checkpoint after_checkpoint after_checkpoint_synced
+        before_checkpoint_file after_checkpoint_file before_checkpoint after_checkpoint after_checkpoint_synced before_scrub after_scrub
     """,
     "tool": """
         before_key after_key after_key_mode after_key_written after_key_synced before_draft after_draft

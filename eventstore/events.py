@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from eventstore.home_events import CoordinatorEvent
-from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse, record
+from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse, StoredText, record
 
 
 @record
@@ -157,17 +157,17 @@ class AgentFailed:
     """Any other end that nobody asked for, a failed start, a limit, or a health stop.
 
     `phase` and `errno` tell where a start failed (mkdir, fork, cwd, user, exec, …); `last_output` are the last lines of
-    stderr, or of stdout where stderr is empty.
+    stderr, or of stdout where stderr is empty, redacted; null where it wrote nothing.
     """
 
     TYPE: ClassVar = "FAILED"
-    SCHEMA_VERSION: ClassVar = 2
+    SCHEMA_VERSION: ClassVar = 3
     attempt: int
     cause: Literal["exit", "signal", "oom", "failed start", "limit", "health"]
     message: str
     phase: str | None
     errno: int | None
-    last_output: tuple[str, ...]
+    last_output: StoredText | None
 
 
 @record

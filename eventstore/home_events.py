@@ -90,4 +90,23 @@ class LogPruned:
     export_sha256: str
 
 
-CoordinatorEvent = CoordinatorStarted | CoordinatorStopped | RecoveryCompleted | RequestRefused | LogPruned
+@record
+class PayloadsErased:
+    """Somebody (the event's actor) had texts of an agent erased; the events that name them by `digests` stay.
+
+    `has_output`: what it wrote to its files, too.
+    """
+
+    TYPE: ClassVar = "PAYLOADS_ERASED"
+    SCHEMA_VERSION: ClassVar = 1
+    attempt: ClassVar[None] = None
+    epoch: int
+    agent_id: str
+    digests: tuple[str, ...]
+    has_output: bool
+    reason: str | None
+
+
+CoordinatorEvent = (
+    CoordinatorStarted | CoordinatorStopped | RecoveryCompleted | RequestRefused | LogPruned | PayloadsErased
+)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from eventstore.codec import UnknownEvent
     from eventstore.events import Event
+    from eventstore.payloads import Payload
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,7 +29,7 @@ class NewEvent:
     """An event to append. `event_id` is UUID text: a second append with it and the same content stores nothing new.
 
     `occurred_at` is in microseconds since the epoch, UTC. `actor` is who caused it; `correlation_id` joins what belongs
-    to one request, `causation_id` is the event that led to this one.
+    to one request, `causation_id` is the event that led to this one. `payload`: the text that `event` names.
     """
 
     event: Event
@@ -37,6 +38,7 @@ class NewEvent:
     actor: str
     correlation_id: str
     causation_id: str | None = None
+    payload: Payload | None = None
 
 
 class Head(NamedTuple):

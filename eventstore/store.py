@@ -198,6 +198,10 @@ class EventStore:
         """Write a checkpoint if the log has grown and the last one is old; to be called now and then."""
         self._outside.checkpoint_when_due()
 
+    def scrub(self) -> bool:
+        """Let nothing of what was erased be left in the database's files; False while a reader needs the past."""
+        return self._backend.scrub()
+
     def close(self) -> None:
         """Let go of the database, with a last checkpoint. The store can't be used afterwards."""
         self._outside.close()

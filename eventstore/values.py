@@ -110,6 +110,19 @@ Exit = ExitedWithCode | ExitedBySignal | ExitUnknown
 
 
 @record
+class StoredText:
+    """A text that is kept beside the log, so that it can be erased: see `docs/redaction.md`.
+
+    `digest`: SHA-256 (hex) over its salt and its UTF-8; its key in the table `payloads`. Null in what older releases
+    wrote into the event itself: that is in `text`, and cannot be erased.
+    """
+
+    digest: str | None
+    size_bytes: int
+    text: str | None = None
+
+
+@record
 class ResourceUse:
     """What the kernel counted for the main process and its waited-for children, at its end."""
 

@@ -15,7 +15,7 @@ from eventstore.samples import Sample
 from manager.looking import AgentRef
 from manager.manager import Manager
 from manager.spec import AgentSpec, Grace
-from manager.status import AgentStatus, HealthCheck, RecoveryReport, Summary
+from manager.status import AgentStatus, Erasure, HealthCheck, RecoveryReport, Summary
 from manager.why.model import PostMortem
 
 MOST_CALLS_AT_ONCE = 256  # each may wait for long (a stop, an end), and a waiting thread costs little
@@ -132,6 +132,10 @@ class AsyncManager:
     async def reap_zombies(self) -> list[AgentStatus]:
         """See `Manager.reap_zombies`."""
         return await self._call(self._manager.reap_zombies)
+
+    async def erase(self, agent: AgentRef, *, output: bool = False, reason: str | None = None) -> Erasure:
+        """See `Manager.erase`."""
+        return await self._call(self._manager.erase, agent, output=output, reason=reason)
 
     async def recover(self) -> RecoveryReport:
         """See `Manager.recover`."""

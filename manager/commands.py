@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from eventstore.payloads import Payload
 from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse
 
 StopCause = Literal["user", "restart", "limit", "health", "shutdown"]
@@ -92,7 +93,7 @@ class ObserveExit:
     leftovers: tuple[int, ...] | None = None
     oom_killed: bool | None = None
     resources: ResourceUse | None = None
-    last_output: tuple[str, ...] = ()
+    last_output: Payload | None = None
     ran_seconds: float | None = None
 
 

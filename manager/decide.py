@@ -96,7 +96,7 @@ def _failed_start(state: AgentState, command: do.ReportFailedStart) -> list[ev.A
             message=recordable(_describe(state.spec, command)),
             phase=command.phase,
             errno=command.errno,
-            last_output=(),
+            last_output=None,
         )
     ]
 
@@ -222,7 +222,8 @@ def _observe_exit(state: AgentState, command: do.ObserveExit, now: int) -> list[
             after_all = evolve(after_all, event, now)
     if not isinstance(after_all.phase, Ended) or after_all.phase.outcome is not None:
         return []
-    verdict = judge(after_all, after_all.phase, command.last_output, oom_killed=command.oom_killed)
+    output = None if command.last_output is None else command.last_output.reference
+    verdict = judge(after_all, after_all.phase, output, oom_killed=command.oom_killed)
     after_all = evolve(after_all, verdict, now)
     return [*events, verdict, *what_follows(after_all, now, command.ran_seconds)]
 

@@ -14,7 +14,7 @@ from manager.control import NoCoordinator, ask
 from manager.home import Home, HomeBusy
 from manager.manager import Manager
 from manager.spec import AgentSpec, Grace, check_grace
-from manager.status import AgentStatus, RecoveryReport
+from manager.status import AgentStatus, Erasure, RecoveryReport
 
 ASK_SECONDS = 5.0  # a holder between its lock and its socket, or on its way out, is asked again
 
@@ -113,6 +113,15 @@ class Door:
             lambda: RecoveryReport(**self._ask("recover", {})),
             announce=True,
         )
+
+    def erase(self, agent: str, *, output: bool = False, reason: str | None = None) -> Erasure:
+        """Erase what failures of an agent keep of its output, and (`output`) its files."""
+
+        def there() -> Erasure:
+            found = self._ask("erase", {"agent": agent, "output": output, "reason": reason})
+            return Erasure(**{**found, "files": tuple(found["files"])})
+
+        return self._act(lambda manager: manager.erase(agent, output=output, reason=reason), there)
 
     def _stop(
         self, agents: Sequence[str], grace: Grace | None, reason: str | None, wait: bool, *, forced: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +26,9 @@ class StartFailed(OutliveError):
         super().__init__(message)
 
     @classmethod
-    def of(cls, status: AgentStatus, failed: Mapping[str, Any]) -> StartFailed:
+    def of(cls, status: AgentStatus, failed: Mapping[str, Any], last_output: Iterable[str]) -> StartFailed:
         """The error for an agent whose FAILED event holds `failed`: its message, and the last lines it wrote."""
-        lines = "".join(f"\n  {line}" for line in failed["last_output"])
+        lines = "".join(f"\n  {line}" for line in last_output)
         return cls(
             f"cannot start {status.name}: {status.message}{lines}", status=status, errno=failed["errno"]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventstore import events as ev
 from eventstore.errors import InvalidRequest
 from eventstore.state import AgentState, Ended, State
-from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown
+from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown, StoredText
 from manager.restart import GiveUp, after
 
 MICROSECONDS = 1_000_000
@@ -13,7 +13,7 @@ SIGKILL = 9
 
 
 def judge(
-    state: AgentState, ended: Ended, last_output: tuple[str, ...] = (), *, oom_killed: bool | None = None
+    state: AgentState, ended: Ended, last_output: StoredText | None = None, *, oom_killed: bool | None = None
 ) -> ev.AgentEvent:
     """The outcome of an attempt whose exit is recorded. The first row that fits decides:
 
@@ -57,7 +57,7 @@ def judge(
     )
 
 
-def _failed(attempt: int, cause: str, message: str, last_output: tuple[str, ...]) -> ev.AgentFailed:
+def _failed(attempt: int, cause: str, message: str, last_output: StoredText | None) -> ev.AgentFailed:
     return ev.AgentFailed(
         attempt=attempt,
         cause=cause,  # type: ignore[arg-type]  # the callers pass literals

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from eventstore.appending import Batch, Draft, draft
-from eventstore.events import AgentEvent
+from eventstore.events import AgentEvent, AgentFailed
 from eventstore.lifecycle import evolve
 from eventstore.record import NewEvent
 from eventstore.state import AgentState
 from eventstore.store import EventStore
-from manager.commands import Command, ConfirmStarted, Spawn
+from manager.commands import Command, ConfirmStarted, ObserveExit, Spawn
 from manager.decide import decide
 from manager.origin import Origin
 
@@ -98,6 +98,9 @@ class Ledger:
                 actor=origin.actor,
                 correlation_id=origin.correlation_id,
                 causation_id=cause or None,
+                payload=command.last_output
+                if isinstance(command, ObserveExit) and isinstance(event, AgentFailed)
+                else None,
             )
             before = 0 if state is None else state.version
             state = evolve(state, event, now)

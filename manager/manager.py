@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from eventstore.errors import InvalidRequest, UnknownAgent
+from eventstore.payloads import lines_of
 from manager import commands as do
 from manager import launching
 from manager.attemptsecrets import of_request
 from manager.control import ControlServer
 from manager.coordinator import Coordinator
+from manager.erasing import Eraser
 from manager.errors import SpecConflict, StartFailed, system_refusals
 from manager.home import Home, find_home
 from manager.looking import AgentRef, Looking
@@ -22,7 +24,7 @@ from manager.recordable import check_reason
 from manager.refusals import RefusalLog
 from manager.requests import carry_out
 from manager.spec import AgentSpec, Grace, check_grace, check_name
-from manager.status import AgentStatus, RecoveryReport
+from manager.status import AgentStatus, Erasure, RecoveryReport
 from manager.view import View
 from manager.view import database_url as default_url
 
@@ -236,6 +238,17 @@ class Manager(Looking):
         after = {status.id for status in self._view.agents(vitals=False)}
         return self._view.by_ids(sorted(before - after))
 
+    def erase(
+        self, agent: AgentRef, *, output: bool = False, reason: str | None = None, actor: str | None = None
+    ) -> Erasure:
+        """Erase the last lines of output that its failures keep; `output`: its stdout.log and stderr.log, too.
+
+        The log records who did so and why, and stays whole.
+        """
+        status = self._view.agent(self._id(agent), vitals=False)
+        eraser = Eraser(self._coordinator, self._view.reader, self._home.path)
+        return eraser.erase(status, reason, output, actor or self._actor)
+
     # --- the names of the design that this one replaced -----------------------------------------------------------
 
     spawn_agent = spawn
@@ -256,7 +269,8 @@ class Manager(Looking):
         if not wait or status.state != "FAILED" or status.cause != "failed start":
             return status
         failures = list(self._view.reader.events(stream=f"agent/{status.id}", types=("FAILED",)))
-        raise StartFailed.of(status, failures[-1].as_json()["data"])
+        failed = failures[-1].as_json()["data"]
+        raise StartFailed.of(status, failed, lines_of(self._view.reader, failed["last_output"]))
 
     def _origin(self, actor: str | None) -> Origin:
         return Origin.of(actor or self._actor)

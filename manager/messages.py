@@ -14,7 +14,7 @@ from typing import Any
 
 from eventstore import errors
 from eventstore.errors import InvalidRequest, OutliveError
-from manager.status import AgentStatus, RecoveryReport
+from manager.status import AgentStatus, Erasure, RecoveryReport
 
 _SOCKET_ADDRESS_BYTES = 107  # unix(7): sun_path has 108 with its NUL
 
@@ -54,7 +54,7 @@ def send(connection: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _as_json(value: object) -> Any:
-    if isinstance(value, AgentStatus | RecoveryReport):
+    if isinstance(value, AgentStatus | RecoveryReport | Erasure):
         return value.as_json()
     raise TypeError(f"cannot send {type(value).__name__}")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import manager.process.record_shapes  # noqa: F401 - now: later there may be no descriptor to load it by
+from eventstore.payloads import SALT_BYTES, Payload
 from eventstore.state import AgentState, Live
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown, ProcessRecord, ResourceUse
 from manager.attemptsecrets import of_request
@@ -70,14 +72,26 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         process=presence,
         evidence="its shim holds the attempt's lock" if is_shim_alive else evidence,
         executed_at=files.exec.get("confirmed_at") if isinstance(files.exec, dict) else None,
-        last_output=_last_output(path, files) if exit_ is not None or not is_shim_alive else (),
+        last_output=_last_output(path, files) if _may_have_failed(believed, exit_, is_shim_alive) else None,
     )
     return Look(observed, main, shim, token)
 
 
-def _last_output(path: str, files: AttemptFiles) -> tuple[str, ...]:
+def _may_have_failed(believed: AgentState, seen: ExitRecord | None, is_shim_alive: bool) -> bool:
+    if seen is None:
+        return not is_shim_alive
+    is_success = isinstance(seen.exit, ExitedWithCode) and seen.exit.code in believed.spec.success_codes
+    is_stopped = isinstance(believed.phase, Live) and believed.phase.stop is not None
+    return not is_success or is_stopped
+
+
+def _last_output(path: str, files: AttemptFiles) -> Payload | None:
     redactor = of_request(files.spec) if isinstance(files.spec, dict) else BY_RULES_ALONE
-    return last_lines(Path(path), redactor.text)
+    lines = last_lines(Path(path), redactor.text)
+    if not lines:
+        return None
+    agent_id = Path(path).parent.name
+    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines))
 
 
 def _is_identity_lost(path: str, files: AttemptFiles) -> bool:

@@ -27,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+from eventstore.payloads import Payload
 from eventstore.state import AgentState, Ended, Live, Requested, Waiting
 from eventstore.values import Exit, ExitUnknown, ProcessRecord, ResourceUse
 from manager import commands as do
@@ -79,7 +80,7 @@ class Observed:
     exit: ExitRecord | None
     process: Presence
     evidence: str
-    last_output: tuple[str, ...] = ()
+    last_output: Payload | None = None
     executed_at: int | None = None
 
 

@@ -67,6 +67,12 @@ class _Recover(_Asked):
     pass
 
 
+class _Erase(_Asked):
+    agent: str
+    output: bool
+    reason: Any
+
+
 def carry_out(manager: Manager, caller: Caller, request: Mapping[str, Any]) -> Any:
     """What `request["method"]` gives. Raises `InvalidRequest` for anything that is not in the set."""
     name = request.get("method")
@@ -167,6 +173,10 @@ def _recover(manager: Manager, caller: Caller, asked: _Recover) -> object:
     return manager.recover()
 
 
+def _erase(manager: Manager, caller: Caller, asked: _Erase) -> object:
+    return manager.erase(asked.agent, output=asked.output, reason=asked.reason, actor=caller.actor)
+
+
 METHODS: Mapping[str, tuple[type[_Asked], Callable[..., Any]]] = {
     "spawn": (_Spawn, _spawn),
     "stop": (_Stop, _stop),
@@ -174,4 +184,5 @@ METHODS: Mapping[str, tuple[type[_Asked], Callable[..., Any]]] = {
     "restart": (_Restart, _restart),
     "wait": (_Wait, _wait),
     "recover": (_Recover, _recover),
+    "erase": (_Erase, _erase),
 }

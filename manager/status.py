@@ -252,3 +252,19 @@ class RecoveryReport:
             "exit_codes_known": self.exit_codes_known,
             "duration_seconds": self.duration_seconds,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """What was erased: texts that events name, and files of attempts, by their paths in the home.
+
+    `is_scrubbed`: nothing of it is left in the database's files; False while somebody reads an older state of them.
+    """
+
+    texts: int
+    files: tuple[str, ...]
+    is_scrubbed: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Most of the object of `erase --json`."""
+        return {"texts": self.texts, "files": list(self.files), "is_scrubbed": self.is_scrubbed}

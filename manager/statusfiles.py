@@ -64,9 +64,15 @@ class StatusFiles:
 def _write_files(attempt: Path, agent_id: str, state: AgentState) -> None:
     if attempt.is_symlink():
         return  # another directory, perhaps another attempt's
-    _write(attempt / "status.json", json.dumps(describe(agent_id, state), indent=1))
+    write_file(attempt / "status.json", json.dumps(describe(agent_id, state), indent=1))
     phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
-    if isinstance(phase, Ended) and phase.failure is not None and phase.outcome in (State.FAILED, State.LOST):
+    if (
+        not isinstance(phase, Ended)
+        or phase.failure is None
+        or phase.outcome not in (State.FAILED, State.LOST)
+    ):
+        return
+    if not _has_content(attempt / "error.log"):  # written once: it may have been erased since
         lines = [
             f"{rfc3339(phase.ended_at)} {state.name} attempt {state.attempt}: {phase.outcome}",
             f"cause: {phase.failure.cause}",
@@ -75,7 +81,13 @@ def _write_files(attempt: Path, agent_id: str, state: AgentState) -> None:
             "last output:",
             *(f"  {line}" for line in last_lines(attempt, redactor_of(attempt).text)),
         ]
-        _write(attempt / "error.log", "\n".join(lines))
+        write_file(attempt / "error.log", "\n".join(lines))
+
+
+def _has_content(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return path.lstat().st_size > 0
+    return False
 
 
 def describe(agent_id: str, state: AgentState) -> dict[str, Any]:
@@ -102,7 +114,8 @@ def _exit(exit_: Exit) -> dict[str, Any]:
     return {name: getattr(exit_, name, None) for name in known}
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Put `text` into a file of an attempt's directory, in place. Raises OSError."""
     # In place and padded to whole blocks, so that one write replaces all: a reader sees the old text or the new. A
     # temporary file and a rename would cost ten times as much where many inodes were freed just before.
     content = text.encode("utf-8", "replace")

@@ -183,6 +183,11 @@ def _pruned(data: Data) -> str:
     )
 
 
+def _erased(data: Data) -> str:
+    output = " and its output" if data["has_output"] else ""
+    return f"{len(data['digests'])} texts of agent {data['agent_id']}{output} erased{_because(data)}"
+
+
 SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "SPAWNING": _spawning,
     "STARTED": _started,
@@ -205,6 +210,7 @@ SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "COORDINATOR_STARTED": _coordinator_started,
     "COORDINATOR_STOPPED": _coordinator_stopped,
     "RECOVERY_COMPLETED": _recovery,
+    "PAYLOADS_ERASED": _erased,
     "REQUEST_REFUSED": _refused,
     "LOG_PRUNED": _pruned,
 }

@@ -42,6 +42,7 @@ COMMANDS = {
     "export": ("export", "The log as JSON lines, CloudEvents or CSV."),
     "bundle": ("export", "All about one agent in one file, checkable anywhere."),
     "prune": ("prune", "Remove old events, verified and exported before, and say so in the log."),
+    "erase": ("erase", "Erase what an agent wrote; the log says so and stays whole."),
     "rebuild": ("upkeep", "Make the projections anew from the log, or compare them with it."),
     "db": ("database", "Version of the database, and its upgrade."),
     "doctor": ("doctor", "Check the home, the database and what the system offers."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eventstore.payloads import lines_of
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import agent_argument
 from manager.cli.session import Session, changing_options, complain, current, say, write, write_json
@@ -105,7 +106,7 @@ def failed_start(session: Session, status: AgentStatus) -> int:
     if number is not None and os.strerror(number) not in why:
         why += f": {os.strerror(number)}"
     complain(f"cannot start {status.name}: {why}; correct that, or see `outlive status {status.name}`")
-    for line in failure.get("last_output", ()):
+    for line in lines_of(session.view().reader, failure.get("last_output")):
         say(f"  | {line}")
     return exit_codes.of_failed_start(phase=failure.get("phase"), number=number)
 

@@ -69,6 +69,8 @@ SPECIAL = {
     *("coordinator.after_claim_lock_file", "coordinator.after_claim_lock", "coordinator.after_claim_file"),
     "coordinator.after_claim_tidied",
     *("coordinator.before_home_identity_renewed", "coordinator.after_home_identity_renewed"),
+    *("coordinator.before_output_erased", "coordinator.after_output_erased"),
+    *("store.before_scrub", "store.after_scrub"),
     *("store.before_rollback", "store.after_rollback", "store.after_lock_file_mode"),
     *("store.before_rollback_of_creation", "store.after_rollback_of_creation"),
 }  # fmt: skip

@@ -173,7 +173,7 @@ def test_a_pipe_in_a_files_place_held_up_its_reader(tmp_path: Path, name: str) -
     assert is_locked(str(tmp_path)) is None
     assert last_lines(tmp_path, str) == ()
     with contextlib.suppress(OSError):
-        statusfiles._write(tmp_path / "status.json", "{}")
+        statusfiles.write_file(tmp_path / "status.json", "{}")
 
 
 def test_a_directory_that_was_never_made(tmp_path: Path) -> None:

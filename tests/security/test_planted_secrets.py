@@ -24,7 +24,15 @@ REASON = f"done with {SHAPED}, {OWN} and {OPTION}"
 GIVEN = ("--env", f"API_TOKEN={OWN}", "--redact", r"customer-\d+", "--label", f"made-with={SHAPED}")
 # What an agent wrote is passed on byte for byte by these; so is a script for a shell.
 PASSED_ON = ("logs", "completion")
-CHANGING = {"run": None, "wait": None, "signal": ("-s", "CONT"), "restart": (), "kill": (), "stop": ()}
+CHANGING = {
+    "run": None,
+    "wait": None,
+    "signal": ("-s", "CONT"),
+    "restart": (),
+    "kill": (),
+    "stop": (),
+    "erase": (),
+}
 ALL_IN_ONE_PROCESS = """
 import contextlib, io, json, sys
 from manager.cli.main import main

@@ -8,7 +8,7 @@ from tests.support.histories import PROCESS, new
 STARTED = ev.AgentStarted(attempt=1, process=PROCESS)
 RUNNING = ev.AgentRunning(attempt=1, evidence="alive")
 FAILED = ev.AgentFailed(
-    attempt=1, cause="exit", message="exit code 7", phase=None, errno=None, last_output=("boom",)
+    attempt=1, cause="exit", message="exit code 7", phase=None, errno=None, last_output=None
 )
 BACKOFF = ev.RestartScheduled(
     attempt=1, next_attempt=2, delay_seconds=1.0, due_at=9_000, used=1, reason="policy"

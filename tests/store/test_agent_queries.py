@@ -16,7 +16,7 @@ from tests.support.histories import PROCESS, SPEC, new, reaped, spawning
 FINISHED: list[ev.AgentEvent] = [
     ev.AgentStarted(attempt=1, process=PROCESS),
     reaped(),
-    ev.AgentFailed(attempt=1, cause="exit", message="7", phase=None, errno=None, last_output=()),
+    ev.AgentFailed(attempt=1, cause="exit", message="7", phase=None, errno=None, last_output=None),
 ]
 
 

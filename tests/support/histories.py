@@ -20,6 +20,7 @@ from eventstore.values import (
     RecordedSpec,
     ResourceUse,
     RestartRule,
+    StoredText,
 )
 
 BOOT = "0f5b2a3c-1111-4222-8333-444455556666"
@@ -48,6 +49,7 @@ PROCESS = ProcessRecord(
     shim_pidfd_inode=76,
     cgroup=None,
 )
+OUTPUT = StoredText(digest="cd" * 32, size_bytes=4)
 CODE = ExitedWithCode(code=7)
 SIGNAL = ExitedBySignal(signal=9, core_dumped=True)
 UNKNOWN = ExitUnknown(reason="the host rebooted", not_before_at=1, not_after_at=None)
@@ -111,7 +113,7 @@ def samples(attempt: int = 1) -> list[ev.AgentEvent]:
             message="exit code 7",
             phase=None,
             errno=None,
-            last_output=("boom",),
+            last_output=OUTPUT,
         ),
         ev.AgentCancelled(attempt=attempt),
         ev.AgentCancelled(attempt=attempt, reason="not today"),
@@ -141,6 +143,9 @@ def coordinator_samples() -> list[home_events.CoordinatorEvent]:
         home_events.RequestRefused(epoch=1, uid=1000, pid=77, rule="another user", method=None, refusals=3),
         home_events.LogPruned(
             position=1, hash="ab" * 32, events=1, export="log.jsonl", export_sha256="cd" * 32
+        ),
+        home_events.PayloadsErased(
+            epoch=1, agent_id="x", digests=("cd" * 32,), has_output=True, reason="it held a name"
         ),
     ]
 

@@ -52,7 +52,7 @@ SCHEDULED = ev.RestartScheduled(
     attempt=1, next_attempt=2, delay_seconds=4.0, due_at=T0 + 4 * SECOND, used=1, reason="policy after FAILED"
 )
 FAILED = ev.AgentFailed(
-    attempt=1, cause="exit", message="ended with exit code 7", phase=None, errno=None, last_output=()
+    attempt=1, cause="exit", message="ended with exit code 7", phase=None, errno=None, last_output=None
 )
 NEVER_STARTED = replace(FAILED, cause="failed start", message="cannot execute x", phase="exec", errno=2)
 SEVEN = ExitedWithCode(code=7)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eventstore.events import AgentEvent
+from eventstore.payloads import Payload
 from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown
 from manager import commands as do
 from manager.decide import decide
@@ -99,15 +100,16 @@ def test_want_of_memory_is_a_cause_where_it_is_evident(
 
 def test_an_end_inside_the_start_window_is_a_failed_start() -> None:
     """An agent that fails at once was never up: FAILED as a failed start, with its last words."""
+    payload = Payload("x", b"salt", "boom")
     early = do.ObserveExit(
         exit=ExitedWithCode(code=3),
         ended_at=T0 + 50_000,
         reaped_by="shim",
         source="shim record",
-        last_output=("boom",),
+        last_output=payload,
     )
     _, verdict = decide(STATES["starting"], early, T0 + 60_000)
-    assert (verdict.TYPE, verdict.cause, verdict.last_output) == ("FAILED", "failed start", ("boom",))  # type: ignore[union-attr]
+    assert (verdict.TYPE, verdict.cause, verdict.last_output) == ("FAILED", "failed start", payload.reference)  # type: ignore[union-attr]
 
 
 def test_a_success_inside_the_start_window_is_a_success() -> None:

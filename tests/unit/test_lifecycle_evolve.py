@@ -103,7 +103,7 @@ def test_the_exit_is_what_was_seen() -> None:
 def test_a_failed_start_has_no_exit() -> None:
     """A program that was never executed has neither a process nor an exit code."""
     failed = ev.AgentFailed(
-        attempt=1, cause="failed start", message="no such file", phase="exec", errno=2, last_output=()
+        attempt=1, cause="failed start", message="no such file", phase="exec", errno=2, last_output=None
     )
     state = _given(spawning(), failed)
     assert isinstance(state.phase, Ended)
@@ -126,7 +126,7 @@ def test_back_off_remembers_when_and_after_what() -> None:
         STARTED,
         RUNNING,
         reaped(),
-        ev.AgentFailed(attempt=1, cause="exit", message="7", phase=None, errno=None, last_output=()),
+        ev.AgentFailed(attempt=1, cause="exit", message="7", phase=None, errno=None, last_output=None),
         ev.RestartScheduled(
             attempt=1, next_attempt=2, delay_seconds=1.0, due_at=7_000, used=1, reason="policy"
         ),

@@ -12,7 +12,7 @@ S = State
 STARTED = ev.AgentStarted(attempt=1, process=PROCESS)
 RUNNING = ev.AgentRunning(attempt=1, evidence="alive")
 STOP = ev.StopRequested(attempt=1, cause="user", reason=None, forced=False, grace_seconds=(1.0, 1.0, 1.0))
-FAILED = ev.AgentFailed(attempt=1, cause="exit", message="7", phase=None, errno=None, last_output=())
+FAILED = ev.AgentFailed(attempt=1, cause="exit", message="7", phase=None, errno=None, last_output=None)
 LOST = ev.AgentLost(attempt=1, reason="unknown")
 BACKOFF = ev.RestartScheduled(attempt=1, next_attempt=2, delay_seconds=1.0, due_at=9, used=1, reason="policy")
 EXITED: list[ev.AgentEvent] = [spawning(), STARTED, RUNNING, reaped()]

@@ -1,0 +1,66 @@
+"""Texts of agents that an event names by their digest alone: they can be erased, and the chain stays whole.
+
+The digest is SHA-256 over a random salt and the text, so that once both are erased not even a short text can be guessed
+from it. Row and event are written, and erased and recorded as erased, in one transaction each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventstore.record import rfc3339
+from eventstore.values import StoredText
+
+if TYPE_CHECKING:
+    from eventstore.reader import Reader
+
+SALT_BYTES = 32
+
+INSERT = (
+    "INSERT INTO payloads (digest, agent_id, recorded_at, salt, content) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (digest) DO NOTHING"
+)
+ERASE = (
+    "UPDATE payloads SET salt = NULL, content = NULL, erased_at = ?, erased_by = ?"
+    " WHERE digest = ? AND erased_at IS NULL"
+)
+_LEFT = "SELECT digest FROM payloads WHERE agent_id = ? AND erased_at IS NULL ORDER BY recorded_at, digest"
+_FIND = "SELECT content, erased_at, erased_by FROM payloads WHERE digest = ?"
+
+
+class Payload(NamedTuple):
+    """A text on its way into the log. `salt`: `SALT_BYTES` random bytes."""
+
+    agent_id: str
+    salt: bytes
+    content: str
+
+    @property
+    def reference(self) -> StoredText:
+        """What an event holds of it."""
+        content = self.content.encode()
+        return StoredText(digest=sha256(self.salt + content).hexdigest(), size_bytes=len(content))
+
+
+def left_of(reader: Reader, agent_id: str) -> list[str]:
+    """Digests of an agent's texts that are not erased, oldest first."""
+    return [digest for (digest,) in reader.rows(_LEFT, (agent_id,))]
+
+
+def lines_of(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> tuple[str, ...]:
+    """The lines of a text that an event's stored JSON, of any release, names; of an erased one, who erased it when."""
+    if stored is None:
+        return ()
+    if not isinstance(stored, Mapping):
+        return tuple(stored)
+    if stored.get("text") is not None:
+        return tuple(stored["text"].split("\n"))
+    found = reader.rows(_FIND, (stored["digest"],))
+    if not found:
+        return ("[missing]",)
+    content, erased_at, erased_by = found[0]
+    if content is None:
+        return (f"[erased by {erased_by} at {rfc3339(erased_at)}]",)
+    return tuple(content.split("\n"))
