@@ -43,7 +43,8 @@ _PLACES = {
         after_insert after_projections before_head after_head before_head_draft after_old_head_draft
         after_head_draft after_head_draft_mode after_head_draft_written after_head_draft_synced
         before_head_named after_head_named before_head_directory after_head_draft_removed after_head_directory
-        before_checkpoint_file after_checkpoint_file before_checkpoint after_checkpoint after_checkpoint_synced before_scrub after_scrub
+        before_checkpoint_file after_checkpoint_file before_checkpoint after_checkpoint after_checkpoint_synced
+        before_scrub after_scrub
     """,
     "tool": """
         before_key after_key after_key_mode after_key_written after_key_synced before_draft after_draft

@@ -44,23 +44,36 @@ class Payload(NamedTuple):
         return StoredText(digest=sha256(self.salt + content).hexdigest(), size_bytes=len(content))
 
 
+class Found(NamedTuple):
+    """The lines of a text; or `gone`: what became of it."""
+
+    lines: tuple[str, ...]
+    gone: str | None = None
+
+
 def left_of(reader: Reader, agent_id: str) -> list[str]:
     """Digests of an agent's texts that are not erased, oldest first."""
     return [digest for (digest,) in reader.rows(_LEFT, (agent_id,))]
 
 
-def lines_of(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> tuple[str, ...]:
-    """The lines of a text that an event's stored JSON, of any release, names; of an erased one, who erased it when."""
+def find(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> Found:
+    """The text that an event's stored JSON, of any release, names."""
     if stored is None:
-        return ()
+        return Found(())
     if not isinstance(stored, Mapping):
-        return tuple(stored)
+        return Found(tuple(map(str, stored)))
     if stored.get("text") is not None:
-        return tuple(stored["text"].split("\n"))
-    found = reader.rows(_FIND, (stored["digest"],))
-    if not found:
-        return ("[missing]",)
-    content, erased_at, erased_by = found[0]
+        return Found(tuple(stored["text"].split("\n")))
+    rows = reader.rows(_FIND, (stored.get("digest"),))
+    if not rows:
+        return Found((), "[missing]")
+    content, erased_at, erased_by = rows[0]
     if content is None:
-        return (f"[erased by {erased_by} at {rfc3339(erased_at)}]",)
-    return tuple(content.split("\n"))
+        return Found((), f"[erased by {erased_by} at {rfc3339(erased_at)}]")
+    return Found(tuple(content.split("\n")))
+
+
+def lines_of(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> tuple[str, ...]:
+    """The lines to show of it: of an erased text, who erased it and when."""
+    found = find(reader, stored)
+    return found.lines if found.gone is None else (found.gone,)

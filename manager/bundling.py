@@ -20,6 +20,7 @@ from eventstore import chain
 from eventstore.checkpoints import Checkpoint
 from eventstore.reader import Reader
 from eventstore.record import RecordedEvent
+from manager.attemptsecrets import redactor_of
 from manager.exporting import row_json
 from manager.newfile import NewFile
 
@@ -54,7 +55,8 @@ def write(
     for name, path in outputs:
         content = _tail(path)
         if content is not None:
-            members[name] = content
+            shown = redactor_of(path.parent).text(content.decode("utf-8", "surrogateescape"))
+            members[name] = shown.encode("utf-8", "surrogateescape")
     manifest = {
         "schema": SCHEMA,
         "agent": agent,
@@ -113,4 +115,6 @@ def _tail(path: Path) -> bytes | None:
     with os.fdopen(descriptor, "rb") as file:
         size = os.fstat(descriptor).st_size
         file.seek(max(0, size - OUTPUT_BYTES))
-        return file.read(OUTPUT_BYTES)
+        content = file.read(OUTPUT_BYTES)
+    # Half a line may hold half a secret, which nobody would know for one.
+    return content.partition(b"\n")[2] if size > OUTPUT_BYTES else content

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eventstore import payloads
 from eventstore.checkpoints import CheckpointFile
 from eventstore.errors import InvalidRequest, OutliveError, UnknownAgent
 from eventstore.headfile import HeadFile
@@ -94,6 +95,11 @@ def collect(
         home = _newest_home_events(reader, entries[0].row.home)
         failures, is_all = _failures(reader)
         checkpoint = outside and _checkpoint(reader, outside.checkpoints, entries[0].row.home, head)
+        last_output = {
+            entry.row.attempt or 0: payloads.lines_of(reader, entry.data.get("last_output"))
+            for entry in entries
+            if entry.type == "FAILED"
+        }
         samples = reader.rows(_SAMPLES, (agent_id,))
     return Material(
         agent_id=agent_id,
@@ -103,7 +109,7 @@ def collect(
         samples=tuple(map(Sample._make, samples)),
         failures=failures,
         is_all_failures=is_all,
-        last_output=_last_output(entries),
+        last_output=last_output,
         is_alive=is_alive,
         head=head,
         outside=outside and outside.head,
@@ -144,11 +150,11 @@ def _failures(reader: Reader) -> tuple[tuple[OtherFailure, ...], bool]:
     for kind in sorted(FAILURES):
         rows = reader.rows(_FAILURES, (kind, MOST_FAILURES))
         is_all = is_all and len(rows) < MOST_FAILURES
-        found += [_failure(row) for row in rows]
+        found += [_failure(reader, row) for row in rows]
     return tuple(found), is_all
 
 
-def _failure(row: tuple[Any, ...]) -> OtherFailure:
+def _failure(reader: Reader, row: tuple[Any, ...]) -> OtherFailure:
     *columns, reaped, spawning = row
     outcome = Entry.of(RecordedEvent._make(columns))
     return OtherFailure(
@@ -156,16 +162,8 @@ def _failure(row: tuple[Any, ...]) -> OtherFailure:
         name=str(_object(spawning).get("name", "")),
         outcome=outcome,
         exit=_object(reaped).get("exit"),
-        last_output=_lines(outcome),
+        last_output=payloads.find(reader, outcome.data.get("last_output")).lines,
     )
-
-
-def _last_output(entries: Iterable[Entry]) -> Mapping[int, tuple[str, ...]]:
-    return {entry.row.attempt or 0: _lines(entry) for entry in entries if entry.type == "FAILED"}
-
-
-def _lines(outcome: Entry) -> tuple[str, ...]:
-    return tuple(str(line) for line in outcome.data.get("last_output") or ())
 
 
 def _object(text: str | None) -> Mapping[str, Any]:

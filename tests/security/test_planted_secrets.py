@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,6 +107,13 @@ def test_a_planted_secret_is_nowhere_but_where_it_must_be(
     for path in outlive.home.rglob("*"):
         if path.is_file() and path.name not in MAY_HOLD_THEM:
             said[str(path.relative_to(outlive.home))] = path.read_bytes().decode("utf-8", "replace")
+    for path in tmp_path.glob("*.tar.gz"):
+        with tarfile.open(path) as bundle:
+            for member in bundle.getmembers():
+                content = bundle.extractfile(member)
+                assert content is not None
+                said[f"{path.name} {member.name}"] = content.read().decode("utf-8", "replace")
+    assert any("stderr.log" in where and "[redacted]" in text for where, text in said.items())
     found = {where: [secret for secret in SECRETS if secret in text] for where, text in said.items()}
     assert {where: secrets for where, secrets in found.items() if secrets} == {}
     assert any("[redacted]" in text for where, text in said.items() if where.startswith("events.db"))

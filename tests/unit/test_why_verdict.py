@@ -42,7 +42,7 @@ def end(exit_: Exit, *, second: float = 9.0, oom_killed: bool | None = None) -> 
 
 def failed(cause: Any) -> ev.AgentFailed:
     """The coordinator's verdict."""
-    return ev.AgentFailed(attempt=1, cause=cause, message="m", phase=None, errno=None, last_output=())
+    return ev.AgentFailed(attempt=1, cause=cause, message="m", phase=None, errno=None, last_output=None)
 
 
 CANCELLED = ev.AgentCancelled(attempt=1)
