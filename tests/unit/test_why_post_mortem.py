@@ -19,7 +19,7 @@ from tests.support.states import RUNNING, SECOND, STARTED, T0
 
 SEVEN = ExitedWithCode(code=7)
 FAILED = ev.AgentFailed(
-    attempt=1, cause="exit", message="ended with exit code 7", phase=None, errno=None, last_output=()
+    attempt=1, cause="exit", message="ended with exit code 7", phase=None, errno=None, last_output=None
 )
 FIRST: list[ev.Event] = [spawning(), STARTED, RUNNING, reaped(1, SEVEN), FAILED]
 DUE = ev.RestartScheduled(
