@@ -14,7 +14,7 @@ from eventstore import events as ev
 from eventstore import home_events
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
-from eventstore.values import ExitedBySignal, ExitedWithCode, Health
+from eventstore.values import ExitedBySignal, ExitedWithCode, Health, StoredText
 from manager.home import Home
 from projections.agents import AgentsProjection
 from tests.support.histories import BOOT, PROCESS, SPEC, reaped, spawning
@@ -113,13 +113,14 @@ def _restart(at: float, attempt: int, delay: float) -> Step:
 
 
 def _failed(at: float, attempt: int, cause: str, message: str, *lines: str) -> Step:
+    text = "\n".join(lines)
     failed = ev.AgentFailed(
         attempt=attempt,
         cause="oom" if cause == "oom" else "exit",
         message=message,
         phase=None,
         errno=None,
-        last_output=lines,
+        last_output=StoredText(digest=None, size_bytes=len(text.encode()), text=text),
     )
     return at, failed, None
 

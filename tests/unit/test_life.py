@@ -25,7 +25,7 @@ from tests.support.states import KILL, RUNNING, SCHEDULED, SECOND, SEVEN, STARTE
 
 DAY = 86_400 * SECOND
 LIFE: list[ev.Event] = [spawning(), STARTED, RUNNING]  # at T0, T0 + 1 s and T0 + 2 s
-FAILED = ev.AgentFailed(attempt=1, cause="exit", message="m", phase=None, errno=None, last_output=())
+FAILED = ev.AgentFailed(attempt=1, cause="exit", message="m", phase=None, errno=None, last_output=None)
 
 
 def material(*events: ev.Event, home: tuple[Entry, ...] = (), samples: tuple[Sample, ...] = ()) -> Material:
