@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from manager.cli.main import main
+from manager.cli.times import from_rfc3339
 from tests.interfaces.command_line import CommandLine, until
 
 SEEN_OF_THE_LIVING = (
@@ -145,6 +148,32 @@ def test_times_positions_and_what_is_refused(
         code, _, error = history.call("at", *arguments)
         assert (code, told in error) == (2, True), (arguments, error)
     assert history.call("at", "1", "status", "x")[0] == 4  # it was not there yet
+
+
+def test_what_an_agent_used_then_is_told_by_its_samples(
+    outlive: CommandLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last sample at that moment counts, not a later one; one that is more than a minute old tells nothing."""
+    history = History(outlive, capsys)
+    agent = outlive.run("--name", "x", "--", "sleep", "600")
+    events = [json.loads(line) for line in history.call("events", "--json")[1].splitlines()]
+    running = next(event["recorded_at"] for event in events if event["type"] == "RUNNING")
+    at = from_rfc3339(running)
+    with closing(sqlite3.connect(outlive.home / "events.db")) as database, database:
+        database.execute("DELETE FROM samples")
+        for offset, memory in ((-70, 1), (1, 3)):
+            _sample(database, agent, at + offset * 1_000_000, memory)
+    (then,) = history.json("at", running, "ps")["agents"]
+    assert (then["state"], then["memory_bytes"], then["processes"]) == ("RUNNING", None, None)
+    with closing(sqlite3.connect(outlive.home / "events.db")) as database, database:
+        _sample(database, agent, at - 5_000_000, 2)
+    (then,) = history.json("at", running, "ps")["agents"]
+    assert (then["memory_bytes"], then["cpu_percent"], then["processes"]) == (2, 12.5, 1)
+    assert "\t12.5\t2B\t1\t" in history.call("at", running, "ps")[1]
+
+
+def _sample(database: sqlite3.Connection, agent: str, at: int, memory_bytes: int) -> None:
+    database.execute("INSERT INTO samples VALUES (?, 1, ?, 12.5, ?, 1, 1)", (agent, at, memory_bytes))
 
 
 def _kill(directory: Path, which: str) -> None:
