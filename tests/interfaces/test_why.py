@@ -63,6 +63,20 @@ def test_its_json_has_every_part(outlive: CommandLine) -> None:
     assert earlier["followed"]["next_attempt"]["cause"] == "exit"
 
 
+def test_of_an_earlier_moment_it_tells_what_was_known_then(outlive: CommandLine) -> None:
+    """Before its end an attempt runs, as far as is known; what followed, and who failed alike, had not come yet."""
+    _die(outlive, "a", "fatal: row 17 is bad")
+    _die(outlive, "b", "fatal: row 99 is bad")
+    log = [json.loads(line) for line in outlive("events", "a", "--json").stdout.splitlines()]
+    places = {event["type"]: str(event["position"]) for event in log}
+    then = outlive.json("at", places["RUNNING"], "why", "a")
+    assert then["verdict"]["cause"] == "still running"
+    assert then["proof"]["head"]["position"] == int(places["RUNNING"])
+    then = outlive.json("at", places["FAILED"], "why", "a")
+    assert (then["verdict"]["cause"], then["alike"]["count"]) == ("exit", 0)
+    assert outlive.json("why", "a")["alike"]["count"] == 1
+
+
 def test_what_an_agent_wrote_is_harmless(outlive: CommandLine) -> None:
     """Nothing of an agent acts on a terminal, or is markup in a report."""
     _die(outlive, "odd", HOSTILE, labels={"note": "<b>*n*</b>"})
