@@ -47,12 +47,12 @@ with Manager.open(home) as manager:
         time.sleep(0.05)
     names = open_files()
     wanted = {"lock", "head", "home.json", "events.db", "events.db-wal", "events.db-shm", "events.db.lock",
-              "checkpoints.jsonl", "control.sock", "stdout.log", "stderr.log", "status.json", "error.log", "exit.json"}
+              "control.sock", "stdout.log", "stderr.log", "status.json", "error.log", "exit.json"}
     print(*sorted(wanted - names))
 with Manager.open(home) as manager:
     manager.kill("runs")
     open_files()
-open_files()
+print(*sorted({"checkpoints.jsonl"} - open_files()))
 print("whole")
 """
 
@@ -163,6 +163,7 @@ FILES = (
 )
 
 
+@pytest.mark.damages
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 @pytest.mark.parametrize("name", [*FILES, "events.db.queue"])
 def test_nothing_is_written_through_what_lies_in_the_place_of_a_file(
