@@ -62,6 +62,7 @@ def test_a_living_agent_is_believed(living: Run) -> None:
     assert not examine(living.path).violations
 
 
+@pytest.mark.damages
 def test_a_living_process_that_is_called_ended(living: Run, tmp_path: Path) -> None:
     """An end that is recorded of a process that lives is told from /proc, whatever the files say."""
     seen = Evidence.copy_of(living.path, tmp_path)
@@ -76,6 +77,7 @@ def test_a_living_process_that_is_called_ended(living: Run, tmp_path: Path) -> N
     assert _promises(seen) == {"alive is not ended", "justified unknown", "nothing left behind"}
 
 
+@pytest.mark.damages
 def test_a_living_process_that_is_not_in_the_log(living: Run, tmp_path: Path) -> None:
     """A process of an agent that the log does not know to be started is a lost one."""
     seen = Evidence.copy_of(living.path, tmp_path)

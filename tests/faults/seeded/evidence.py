@@ -188,6 +188,7 @@ class Evidence:
         with contextlib.closing(sqlite3.connect(self.home / "events.db")) as database, database:
             guarded = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'"
             if database.execute(guarded).fetchall():
+                database.execute("DROP TRIGGER IF EXISTS pruned_next")  # it looks at events
                 for table in TABLES:
                     database.execute(f"CREATE TABLE unguarded AS SELECT * FROM {table}")
                     database.execute(f"DROP TABLE {table}")
