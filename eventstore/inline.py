@@ -1,4 +1,4 @@
-"""Projections that are applied in the append's own transaction, and bringing one up to date that lags behind."""
+"""Projections, those that are applied in the append's own transaction, and bringing one up to date that lags."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE = (
 )
 
 
-class Inline(Protocol):
+class Projection(Protocol):
     """A fold with its own tables. Apply must be a pure function of the events and of those tables."""
 
     @property
@@ -32,7 +32,11 @@ class Inline(Protocol):
         """Raise it when the fold or the tables change: the rows are then made anew."""
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
-        """Take in events that follow those applied before. An exception rolls the append back."""
+        """Take in events that follow those applied before."""
+
+
+class Inline(Projection, Protocol):
+    """One that is applied in the append's transaction: an exception of its `apply` rolls the append back."""
 
     def reset(self, connection: Connection) -> None:
         """Empty the projection's tables."""
@@ -71,10 +75,10 @@ def pages(statements: Statements, *, after: int, until: int) -> Iterator[list[Re
         after = page[-1].position
 
 
-def write_checkpoint(statements: Statements, inline: Inline, position: int) -> None:
-    """Record that `inline` has taken in everything up to `position`."""
+def write_checkpoint(statements: Statements, projection: Projection, position: int) -> None:
+    """Record that `projection` has taken in everything up to `position`."""
     statements.run(
         "INSERT INTO projections (name, version, position) VALUES (?, ?, ?)"
         " ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position",
-        (inline.name, inline.version, position),
+        (projection.name, projection.version, position),
     )

@@ -105,8 +105,8 @@ class Coordinator:
             "cannot use this manager: it is closed, or was opened before a fork; open another"
         )
 
-    def close(self) -> None:
-        """Let go of the home; agents run on. A second call does nothing."""
+    def close(self, at_last: Callable[[], None] = lambda: None) -> None:
+        """Let go of the home; agents run on. A second call does nothing. `at_last`: done before the store is closed."""
         if self._is_closing or os.getpid() != self._pid:
             return
         with self._calls:
@@ -117,6 +117,7 @@ class Coordinator:
         self._thread.join()
         self._loop.close()
         self._sampling.close()
+        at_last()
         self.store.close()
         self._lock.release()
 

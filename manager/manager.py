@@ -17,6 +17,7 @@ from manager.control import ControlServer
 from manager.coordinator import Coordinator
 from manager.erasing import Eraser
 from manager.errors import SpecConflict, StartFailed, system_refusals
+from manager.following import Following
 from manager.home import Home, find_home
 from manager.looking import AgentRef, Looking
 from manager.origin import Origin, user_name
@@ -42,6 +43,7 @@ class Manager(Looking):
         self._home = home
         self._actor = actor
         self._control: ControlServer | None = None
+        self._following: Following | None = None
         self.recovery: RecoveryReport | None = None
 
     @classmethod
@@ -59,7 +61,7 @@ class Manager(Looking):
 
         `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who is recorded
         as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home. `announce`:
-        record each re-attachment (short-lived commands do not).
+        record each re-attachment, and keep the projections near the log (short-lived commands do not).
         Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`.
         """
         place = Home(find_home(None if home is None else os.fspath(home)))
@@ -72,6 +74,8 @@ class Manager(Looking):
             manager._control = ControlServer(
                 place.control_socket, partial(carry_out, manager), RefusalLog(coordinator)
             )
+            if announce:
+                manager._following = Following(coordinator.store)
             return manager
         except BaseException:
             coordinator.close()
@@ -83,7 +87,11 @@ class Manager(Looking):
             self.stop_all(reason="its manager was closed")
         if self._control is not None:
             self._control.close()
-        self._coordinator.close()
+        if self._following is None:
+            self._coordinator.close()
+        else:
+            self._following.stop()
+            self._coordinator.close(at_last=self._following.finish)
         self._view.close()
 
     def __enter__(self) -> Self:

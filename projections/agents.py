@@ -5,11 +5,9 @@ The whole state of an agent is stored with its row, so that the next event needs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
-from operator import itemgetter
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table
@@ -23,6 +21,7 @@ from eventstore.record import RecordedEvent
 from eventstore.state import AgentState, Ended, Failure, Live, State, Stop, Waiting
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
 from projections import recent, tables
+from projections.rows import Row, json_list, json_object, upsert, values
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 STREAM_PREFIX = "agent/"
 _IDS_A_QUERY = 500
 _MOST_RECENT = 20_000
-
-Row = dict[str, Any]
 
 
 def advance(state: AgentState | None, recorded: RecordedEvent) -> AgentState | None:
@@ -65,8 +62,8 @@ class AgentsProjection:
     def __init__(self, agents: Table = tables.agents, attempts: Table = tables.attempts) -> None:
         self._agents = agents
         self._attempts = attempts
-        self._upsert_agents = _upsert(agents)
-        self._upsert_attempts = _upsert(attempts)
+        self._upsert_agents = upsert(agents)
+        self._upsert_attempts = upsert(attempts)
         self._recent: dict[
             str, tuple[int, AgentState]
         ] = {}  # agent → position of its last event, its state then
@@ -96,9 +93,9 @@ class AgentsProjection:
         rows.sort(key=lambda row: -row["is_final"])  # a name is given back before it is taken
         self._require_free_names(statements, rows, were_live)
         if rows:
-            statements.run_many(self._upsert_agents, _values(self._agents, rows))
+            statements.run_many(self._upsert_agents, values(self._agents, rows))
             attempts = [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()]
-            statements.run_many(self._upsert_attempts, _values(self._attempts, attempts))
+            statements.run_many(self._upsert_attempts, values(self._attempts, attempts))
             self._remember(states, last)
 
     def doubt(self, reader: Reader, *, rows: int) -> str | None:
@@ -186,8 +183,8 @@ def agent_row(agent_id: str, state: AgentState, last: RecordedEvent) -> Row:
         "since_at": state.since_at,
         "spawned_at": state.spawned_at,
         "due_at": state.phase.due_at if isinstance(state.phase, Waiting) else None,
-        "labels": _json_object(tuple(sorted(state.spec.labels.items()))),
-        "command": _json_list(state.spec.command),
+        "labels": json_object(tuple(sorted(state.spec.labels.items()))),
+        "command": json_list(state.spec.command),
         "cwd": state.spec.cwd,
         "restarts_used": state.restarts_used,
         "state_json": _state_adapter().dump_json(state).decode(),
@@ -221,7 +218,7 @@ def _facts(state: AgentState, last: RecordedEvent) -> Row:
         "started_at": live.started_at if live else None,
         "running_at": live.running_at if live else None,
         "ended_at": ended.ended_at if ended else None,
-        **_exit_columns(ended.exit if ended else None),
+        **exit_columns(ended.exit if ended else None),
         "outcome": str(ended.outcome) if ended and ended.outcome else None,
         "cause": cause,
         "message": message,
@@ -242,7 +239,8 @@ def _why(stop: Stop | None, failure: Failure | None, ended: Ended | None) -> tup
     return None, None
 
 
-def _exit_columns(seen: Exit | None) -> Row:
+def exit_columns(seen: Exit | None) -> Row:
+    """How something ended, as columns keep it; all null while it has not."""
     row: Row = {"exit_kind": None, "exit_code": None, "exit_signal": None, "exit_reason": None}
     match seen:
         case ExitedWithCode(code=code):
@@ -253,31 +251,6 @@ def _exit_columns(seen: Exit | None) -> Row:
             return row | {"exit_kind": "unknown", "exit_reason": reason}
         case None:
             return row
-
-
-def _upsert(table: Table) -> str:
-    # The same words on SQLite and PostgreSQL.
-    names = [column.name for column in table.columns]
-    keys = [column.name for column in table.primary_key.columns]
-    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
-    return (
-        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
-    )
-
-
-def _values(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    return list(map(itemgetter(*(column.name for column in table.columns)), rows))
-
-
-@lru_cache(maxsize=1024)
-def _json_list(texts: tuple[str, ...]) -> str:
-    return json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
-
-
-@lru_cache(maxsize=1024)
-def _json_object(items: tuple[tuple[str, str], ...]) -> str:
-    return json.dumps(dict(items), ensure_ascii=False, separators=(",", ":"))
 
 
 @cache

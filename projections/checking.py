@@ -17,12 +17,13 @@ from eventstore.store import EventStore
 from projections import tables
 from projections.agents import (
     STREAM_PREFIX,
-    AgentsProjection,
-    Row,
     agent_id_of,
     agent_row,
 )
+from projections.aside import Rows, folded_aside, in_order, merged
 from projections.folding import folded_rows
+from projections.kinds import FOLLOWING, KINDS, Kind
+from projections.rows import Row
 
 _IDS_A_QUERY = 500
 _SHOWN_CHARACTERS = 60
@@ -59,6 +60,8 @@ def differences(reader: Reader) -> Iterator[Difference]:
         yield from _epochs(reader)
         yield from _checkpoints(reader)
         yield from _agents(reader)
+        for kind in FOLLOWING:
+            yield from _following(reader, kind)
 
 
 def agents_differences(
@@ -80,16 +83,41 @@ def _epochs(reader: Reader) -> Iterator[Difference]:
 
 def _checkpoints(reader: Reader) -> Iterator[Difference]:
     live = {name: rest for name, *rest in reader.rows("SELECT name, version, position FROM projections")}
-    wanted = {AgentsProjection.name: [AgentsProjection.version, reader.head().position]}
-    for name in sorted(live.keys() | wanted.keys()):
-        found, right = live.get(name), wanted.get(name)
-        if found is None or right is None:
-            if right not in (found, [AgentsProjection.version, 0]):
-                yield Difference(name, None, "projections.*", found and "present", right and "present")
-            continue
-        for column, value, should in zip(("version", "position"), found, right, strict=True):
-            if value != should:
-                yield Difference(name, None, f"projections.{column}", value, should)
+    head = reader.head().position
+    for name in sorted(live.keys() | KINDS.keys()):
+        kind, found = KINDS.get(name), live.get(name)
+        if kind is None:
+            yield Difference(name, None, "projections.*", "present", None)
+        elif found is None:
+            if head and kind.is_inline:
+                yield Difference(name, None, "projections.*", None, "present")
+        else:
+            # Those that follow may be behind the log, never ahead of it.
+            position = head if kind.is_inline else min(found[1], head)
+            for column, value, should in zip(
+                ("version", "position"), found, (kind.version, position), strict=True
+            ):
+                if value != should:
+                    yield Difference(name, None, f"projections.{column}", value, should)
+
+
+def _following(reader: Reader, kind: Kind) -> Iterator[Difference]:
+    """What the log up to its checkpoint gives, folded into tables of its own, against its rows."""
+    found = reader.rows("SELECT position FROM projections WHERE name = ?", (kind.name,))
+    try:
+        with folded_aside(reader, kind, until=found[0][0] if found else 0) as folded:
+            for table in kind.tables:
+                yield from _table_differences(reader, folded, table)
+    except (IllegalTransition, StoreDamaged) as error:
+        yield Difference(kind.name, None, "*", "present", f"cannot be told: {error}")
+
+
+def _table_differences(reader: Reader, folded: Rows, table: Table) -> Iterator[Difference]:
+    keys = [column.name for column in table.primary_key.columns]
+    for key, live, right in merged(in_order(reader.rows, table), in_order(folded, table), keys):
+        agent_or_number, attempt = key if keys[-1] == "attempt" else (key[-1], None)
+        for difference in _compare(str(agent_or_number), attempt, live, right):
+            yield difference._replace(column=f"{table.name}.{difference.column}")
 
 
 def _agents(reader: Reader) -> Iterator[Difference]:

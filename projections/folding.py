@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from eventstore.record import RecordedEvent
 from eventstore.state import AgentState
-from projections.agents import Row, advance, agent_row, attempt_row, is_over
+from projections.agents import advance, agent_row, attempt_row, is_over
+from projections.rows import Row
 
 
 def folded_rows(agent_id: str, history: Iterable[RecordedEvent]) -> Iterator[tuple[int | None, Row]]:

@@ -21,7 +21,7 @@ from manager.cli.session import (
 if TYPE_CHECKING:
     from projections.checking import Difference
 
-PROJECTIONS = ("agents",)
+PROJECTIONS = ("agents", "timeline", "runs", "coordinators")
 
 
 @click.command("recover")
@@ -75,7 +75,7 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
     with store:
         if check:
             return _compared(session, checking.check(store))
-        position = rebuild.rebuild(store)
+        position = rebuild.rebuild(store, [projection] if projection else ())
     if session.json:
         write_json({"schema": "outlive.rebuild/1", "projection": projection, "position": position})
     else:

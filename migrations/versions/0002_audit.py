@@ -36,6 +36,9 @@ def upgrade() -> None:
     _samples()
     _payloads()
     _pruned()
+    _timeline()
+    _runs()
+    _coordinators()
 
 
 def _samples() -> None:
@@ -80,3 +83,104 @@ def _pruned() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for statement in PRUNING_TRIGGERS:
             op.execute(statement)
+
+
+def _timeline() -> None:
+    op.create_table(
+        "timeline",
+        sa.Column("position", BIG, primary_key=True, autoincrement=False),
+        sa.Column("event_id", sa.Text, nullable=False),
+        sa.Column("occurred_at", BIG, nullable=False),
+        sa.Column("recorded_at", BIG, nullable=False),
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("agent_id", sa.Text),
+        sa.Column("name", sa.Text),
+        sa.Column("attempt", BIG),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("state_before", sa.Text),
+        sa.Column("state_after", sa.Text),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text),
+        sa.Column("summary", sa.Text, nullable=False),
+        sa.Column("correlation_id", sa.Text, nullable=False),
+        sa.Column("causation_id", sa.Text),
+        sqlite_strict=True,
+    )
+    op.create_index("timeline_agent_id", "timeline", ["agent_id", "position"])
+    op.create_index("timeline_correlation_id", "timeline", ["correlation_id"])
+    op.create_index("timeline_causation_id", "timeline", ["causation_id"])
+
+
+def _runs() -> None:
+    op.create_table(
+        "runs",
+        sa.Column("agent_id", sa.Text, primary_key=True),
+        sa.Column("attempt", BIG, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("home", sa.Text, nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("epoch", BIG, nullable=False),
+        sa.Column("labels", sa.Text, nullable=False),
+        sa.Column("command", sa.Text, nullable=False),
+        sa.Column("requested_at", BIG, nullable=False),
+        sa.Column("requested_by", sa.Text, nullable=False),
+        sa.Column("started_at", BIG),
+        sa.Column("running_at", BIG),
+        sa.Column("ended_at", BIG),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("outcome", sa.Text),
+        sa.Column("judged_at", BIG),
+        sa.Column("cause", sa.Text),
+        sa.Column("message", sa.Text),
+        sa.Column("exit_kind", sa.Text),
+        sa.Column("exit_code", sa.Integer),
+        sa.Column("exit_signal", sa.Integer),
+        sa.Column("exit_reason", sa.Text),
+        sa.Column("exit_source", sa.Text),
+        sa.Column("is_recovered", sa.Integer),
+        sa.Column("fingerprint", sa.Text),
+        sa.Column("error_line", sa.Text),
+        sa.Column("stop_cause", sa.Text),
+        sa.Column("stop_actor", sa.Text),
+        sa.Column("stop_reason", sa.Text),
+        sa.Column("user_seconds", REAL),
+        sa.Column("system_seconds", REAL),
+        sa.Column("max_memory_bytes", BIG),
+        sa.Column("oom_killed", sa.Integer),
+        sa.Column("leftovers", BIG),
+        sa.Column("restart_number", BIG, nullable=False),
+        sa.Column("restart_delay_seconds", REAL),
+        sa.Column("next_number", BIG),
+        sa.Column("next_delay_seconds", REAL),
+        sa.Column("has_given_up", sa.Integer, nullable=False),
+        sa.Column("position", BIG, nullable=False),
+        sqlite_strict=True,
+    )
+    op.create_index("runs_requested_at", "runs", ["requested_at"])
+
+
+def _coordinators() -> None:
+    op.create_table(
+        "coordinators",
+        sa.Column("home", sa.Text, primary_key=True),
+        sa.Column("epoch", BIG, primary_key=True, autoincrement=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("pid", BIG),
+        sa.Column("boot_id", sa.Text),
+        sa.Column("version", sa.Text),
+        sa.Column("started_at", BIG, nullable=False),
+        sa.Column("last_seen_at", BIG, nullable=False),
+        sa.Column("stopped_at", BIG),
+        sa.Column("agents_left", BIG),
+        sa.Column("events", BIG, nullable=False),
+        sa.Column("recoveries", BIG, nullable=False),
+        sa.Column("reattached", BIG, nullable=False),
+        sa.Column("ended", BIG, nullable=False),
+        sa.Column("lost", BIG, nullable=False),
+        sa.Column("never_started", BIG, nullable=False),
+        sa.Column("resumed_stops", BIG, nullable=False),
+        sa.Column("recovery_seconds", REAL, nullable=False),
+        sa.Column("position", BIG, nullable=False),
+        sqlite_strict=True,
+    )

@@ -38,6 +38,7 @@ ALLOWED = {
     "eventstore.appending": IN_A_TRANSACTION,
     "projections.agents": IN_A_TRANSACTION,
     "projections.rebuild": IN_A_TRANSACTION,
+    "projections.aside.folded_aside": "it is a temporary file without a name",
     "eventstore.sqlite.write": CALLERS_HAVE_THEM,
     "eventstore.sqlite._begin_immediate": CALLERS_HAVE_THEM,
     "eventstore.sqlite_file.fetch": ONLY_A_LOOK,

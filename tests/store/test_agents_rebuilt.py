@@ -31,7 +31,7 @@ def _dump(path: Path) -> list[tuple[object, ...]]:
     connection = sqlite3.connect(path)
     rows = [
         row
-        for table in ("agents", "attempts", "projections")
+        for table in ("agents", "attempts")
         for row in connection.execute(f"SELECT '{table}', * FROM {table} ORDER BY 2, 3")
     ]
     connection.close()

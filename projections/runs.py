@@ -1,0 +1,179 @@
+"""One row for each attempt of each agent, with all that a report asks: when, how it ended, why, what it used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Table
+
+from eventstore import events as ev
+from eventstore.appending import Statements
+from eventstore.codec import UnknownEvent
+from eventstore.lifecycle import TRANSITIONS
+from eventstore.record import RecordedEvent
+from eventstore.state import State
+from projections import tables
+from projections.agents import STREAM_PREFIX, agent_id_of, exit_columns
+from projections.fingerprint import fingerprint
+from projections.rows import Row, json_list, json_object, upsert, values
+
+Key = tuple[str, int]
+_KEYS_A_QUERY = 400
+
+
+class RunsProjection:
+    """Keeps the table `runs`, or another of its shape."""
+
+    name = "runs"
+    version = 1
+
+    def __init__(self, runs: Table = tables.runs) -> None:
+        self._table = runs
+        self._upsert = upsert(runs)
+        self._columns = [column.name for column in runs.columns]
+
+    def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Take in events that follow those taken in before."""
+        statements = Statements(connection)
+        mine = [event for event in events if event.stream.startswith(STREAM_PREFIX) and event.attempt]
+        keys = {(agent_id_of(event.stream), event.attempt or 0) for event in mine}
+        keys |= {(agent_id, attempt - 1) for agent_id, attempt in keys}
+        known = self._known(statements, sorted(keys))
+        touched: dict[Key, Row] = {}
+        for event in mine:
+            key = agent_id, attempt = agent_id_of(event.stream), event.attempt or 0
+            row = run_row(known.get(key), event, before=known.get((agent_id, attempt - 1)))
+            if row is not None:
+                known[key] = touched[key] = row
+        statements.run_many(self._upsert, values(self._table, list(touched.values())))
+
+    def _known(self, statements: Statements, keys: list[Key]) -> dict[Key, Row]:
+        found: dict[Key, Row] = {}
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            part = keys[start : start + _KEYS_A_QUERY]
+            query = (
+                f"SELECT {', '.join(self._columns)} FROM {self._table.name}"  # noqa: S608 (our own names)
+                f" WHERE (agent_id, attempt) IN (VALUES {', '.join(['(?, ?)'] * len(part))})"
+            )
+            for stored in statements.rows(query, [value for key in part for value in key]):
+                row = dict(zip(self._columns, stored, strict=True))
+                found[row["agent_id"], row["attempt"]] = row
+        return found
+
+
+def run_row(row: Row | None, recorded: RecordedEvent, *, before: Row | None) -> Row | None:
+    """The row of an attempt after one of its events; `before`: that of the attempt before it. None: still no row.
+
+    Once judged an attempt stays as it is: a restart that is scheduled and then cancelled ends the agent and does not
+    change how the attempt before it ended.
+    """
+    event = recorded.event
+    if isinstance(event, UnknownEvent):
+        return row
+    if isinstance(event, ev.AgentSpawning):
+        return _spawned(recorded, event, before)
+    if row is None:
+        return None
+    if row["outcome"] is not None:
+        return _after_judgement(row, recorded, event)
+    changed = {
+        **row,
+        **_changes(row, recorded, event),
+        "state": TRANSITIONS[State(row["state"])].get(event.TYPE, row["state"]),
+        "position": recorded.position,
+    }
+    if isinstance(event, ev.AgentFailed | ev.AgentLost):
+        lines = event.last_output if isinstance(event, ev.AgentFailed) else ()
+        changed["fingerprint"], changed["error_line"] = fingerprint(
+            changed["cause"], _exit(changed), lines or (changed["message"],)
+        )
+    return changed
+
+
+def _spawned(recorded: RecordedEvent, event: ev.AgentSpawning, before: Row | None) -> Row:
+    return {
+        **{column.name: None for column in tables.runs.columns},
+        "agent_id": agent_id_of(recorded.stream),
+        "attempt": event.attempt,
+        "name": event.name,
+        "home": recorded.home,
+        "host": recorded.host,
+        "epoch": recorded.epoch,
+        "labels": json_object(tuple(sorted(event.spec.labels.items()))),
+        "command": json_list(event.spec.command),
+        "requested_at": recorded.occurred_at,
+        "requested_by": recorded.actor,
+        "state": str(State.SPAWNING),
+        "restart_number": (before and before["next_number"]) or 0,
+        "restart_delay_seconds": before and before["next_delay_seconds"],
+        "has_given_up": 0,
+        "position": recorded.position,
+    }
+
+
+def _after_judgement(row: Row, recorded: RecordedEvent, event: ev.Event) -> Row:
+    match event:
+        case ev.RestartScheduled(used=used, delay_seconds=delay):
+            return {
+                **row,
+                "next_number": used,
+                "next_delay_seconds": delay,
+                "position": recorded.position,
+            }
+        case ev.RestartGivenUp():
+            return {**row, "has_given_up": 1, "position": recorded.position}
+    return row
+
+
+def _changes(row: Row, recorded: RecordedEvent, event: ev.Event) -> Row:
+    at = recorded.occurred_at
+    match event:
+        case ev.AgentStarted():
+            return {"started_at": at}
+        case ev.AgentRunning():
+            return {"running_at": at}
+        case ev.StopRequested(cause=cause, reason=reason) if row["stop_cause"] is None:
+            return {"stop_cause": cause, "stop_actor": recorded.actor, "stop_reason": reason}
+        case ev.ZombieReaped():
+            return _end(event, at)
+        case ev.AgentFailed(cause=cause, message=message):
+            return _judged(row, at, State.FAILED) | {"cause": cause, "message": message}
+        case ev.AgentLost(reason=reason):
+            return _judged(row, at, State.LOST) | {"cause": "unknown", "message": reason}
+        case ev.AgentCompleted():
+            return _judged(row, at, State.COMPLETED)
+        case ev.AgentCancelled():
+            return _judged(row, at, State.CANCELLED)
+        case ev.AgentKilled():
+            return _judged(row, at, State.KILLED)
+    return {}
+
+
+def _end(event: ev.ZombieReaped, at: int) -> Row:
+    used = event.resources
+    return {
+        "ended_at": at if event.ended_at is None else event.ended_at,
+        **exit_columns(event.exit),
+        "exit_source": event.source,
+        "is_recovered": int(event.is_recovered),
+        "user_seconds": used and used.user_seconds,
+        "system_seconds": used and used.system_seconds,
+        "max_memory_bytes": used and used.max_memory_bytes,
+        "oom_killed": None if event.oom_killed is None else int(event.oom_killed),
+        "leftovers": None if event.leftovers is None else len(event.leftovers),
+    }
+
+
+def _judged(row: Row, at: int, outcome: State) -> Row:
+    # An attempt that never had a process ends when that is found out.
+    return {
+        "outcome": str(outcome),
+        "judged_at": at,
+        "ended_at": at if row["ended_at"] is None else row["ended_at"],
+    }
+
+
+def _exit(row: Row) -> Row | None:
+    if row["exit_kind"] is None:
+        return None
+    return {"kind": row["exit_kind"], "code": row["exit_code"], "signal": row["exit_signal"]}
