@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from manager import Manager
 from projections.catchup import behind
 from tests.interfaces.command_line import until
@@ -37,6 +39,7 @@ def test_they_are_near_while_it_lives_and_complete_once_it_has_gone(home: Path) 
     assert _rows(home, "SELECT epoch, agents_left, stopped_at IS NULL FROM coordinators") == [(1, 0, 0)]
 
 
+@pytest.mark.damages
 def test_an_event_that_cannot_be_read_disturbs_nobody(home: Path) -> None:
     """The coordinator starts and stops agents, and closes, whatever the background work cannot do."""
     with Manager.open(home) as manager:
