@@ -84,6 +84,7 @@ def test_a_log_that_lost_a_start_is_not_adopted(home: Path) -> None:
     assert not (home / "head").exists()
 
 
+@pytest.mark.damages
 def test_a_log_that_is_not_whole_is_not_adopted(home: Path) -> None:
     """However long it is: all of it is verified before its end is taken for granted."""
     _as_of_an_older_release(home)
