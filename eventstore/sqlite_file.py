@@ -115,7 +115,7 @@ class SqliteSource:
             raise NoDatabase(
                 f"cannot read {path}: there is no such file; nothing has been recorded there yet"
             )
-        self._connection = _connect_read_only(path)
+        self._connection = connect_read_only(path)
         if texts_as_bytes:
             self._connection.text_factory = bytes
 
@@ -191,7 +191,8 @@ def finish_creation(path: Path) -> None:
         raise translate(error, path, "open") or error from error
 
 
-def _connect_read_only(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that can write nothing. Raises `StoreUnavailable` or `StoreDamaged`."""
     connection = None
     try:
         connection = sqlite3.connect(

@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
@@ -17,6 +18,7 @@ from manager.manager import Manager
 from manager.spec import AgentSpec, Grace
 from manager.status import AgentStatus, Erasure, HealthCheck, RecoveryReport, Summary
 from manager.why.model import PostMortem
+from projections.reporting import Report
 
 MOST_CALLS_AT_ONCE = 256  # each may wait for long (a stop, an end), and a waiting thread costs little
 
@@ -140,6 +142,17 @@ class AsyncManager:
     async def recover(self) -> RecoveryReport:
         """See `Manager.recover`."""
         return await self._call(self._manager.recover)
+
+    async def report(
+        self,
+        name: str,
+        *,
+        by: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Report:
+        """See `Manager.report`."""
+        return await self._call(self._manager.report, name, by=by, since=since, until=until)
 
     async def events(
         self, after: int = 0, follow: bool = False, agent: AgentRef | None = None

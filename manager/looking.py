@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from eventstore.errors import InvalidRequest
+from eventstore.errors import InvalidRequest, StoreUnavailable
 from eventstore.record import RecordedEvent
 from eventstore.samples import Sample, samples
+from eventstore.store import now_microseconds
 from eventstore.values import Health
 from manager import commands as do
 from manager.coordinator import Coordinator
@@ -17,6 +20,8 @@ from manager.status import AgentStatus, HealthCheck, Summary
 from manager.view import View
 from manager.why.collect import why
 from manager.why.model import PostMortem
+from projections.catchup import catch_up
+from projections.reporting import Report, report
 
 AgentRef = str | AgentStatus
 
@@ -70,6 +75,29 @@ class Looking:
         attempt.
         """
         return why(self._view, _ref(agent), attempt)
+    def report(
+        self,
+        name: str,
+        *,
+        by: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Report:
+        """Failures, durations, restarts, uptime, resources or recoveries, grouped `by`; see `docs/reports.md`.
+
+        A log that cannot be written is reported as far as its projections have come (`Report.position`). Raises
+        `InvalidRequest` for a report or a grouping that there is not.
+        """
+        with contextlib.suppress(StoreUnavailable):
+            catch_up(self._coordinator.store)
+        return report(
+            self._view.reader,
+            name,
+            by=by,
+            since=None if since is None else round(since.timestamp() * 1e6),
+            until=None if until is None else round(until.timestamp() * 1e6),
+            now=now_microseconds(),
+        )
 
     # --- the names of the design that this one replaced -----------------------------------------------------------
 

@@ -5,12 +5,12 @@ Any number of processes may do it at once: each page begins at the checkpoint th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from eventstore.appending import Statements
 from eventstore.inline import pages, write_checkpoint
-from eventstore.reader import Reader
 from eventstore.store import EventStore
+from projections.checkpoints import checkpoints
 from projections.kinds import FOLLOWING
 from projections.rebuild import rebuild
 
@@ -37,22 +37,6 @@ def catch_up(store: EventStore, *, is_over: Callable[[], bool] = lambda: False) 
     while position < head and not is_over():
         position = _take_in_page(store, head)
     return position
-
-
-def behind(reader: Reader) -> int:
-    """How many events the one that lags most has still to take in: all of them where its rows are to be made anew."""
-    head, kept = reader.head().position, checkpoints(reader)
-    lags = [0]
-    for kind in FOLLOWING:
-        version, position = kept.get(kind.name, (kind.version, 0))
-        lags.append(head - position if version == kind.version and position <= head else max(head, 1))
-    return max(lags)
-
-
-def checkpoints(reader: Reader) -> Mapping[str, tuple[int, int]]:
-    """By name: which version of a projection the rows are of, and up to which position."""
-    rows = reader.rows("SELECT name, version, position FROM projections")
-    return {name: (version, position) for name, version, position in rows}
 
 
 def _take_in_page(store: EventStore, head: int) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Table
 
-from eventstore import events as ev
+from eventstore import home_events as ev
 from eventstore.appending import Statements
-from eventstore.events import CoordinatorEvent
+from eventstore.home_events import CoordinatorEvent
 from eventstore.record import RecordedEvent
 from projections import tables
+from projections.checkpoints import FOLLOWING_VERSIONS
 from projections.rows import Row, upsert, values
 
 Key = tuple[str, int]
@@ -22,7 +23,7 @@ class CoordinatorsProjection:
     """Keeps the table `coordinators`, or another of its shape."""
 
     name = "coordinators"
-    version = 1
+    version = FOLLOWING_VERSIONS["coordinators"]
 
     def __init__(self, coordinators: Table = tables.coordinators) -> None:
         self._table = coordinators

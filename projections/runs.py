@@ -14,6 +14,7 @@ from eventstore.record import RecordedEvent
 from eventstore.state import State
 from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of, exit_columns
+from projections.checkpoints import FOLLOWING_VERSIONS
 from projections.fingerprint import fingerprint
 from projections.rows import Row, json_list, json_object, upsert, values
 
@@ -25,7 +26,7 @@ class RunsProjection:
     """Keeps the table `runs`, or another of its shape."""
 
     name = "runs"
-    version = 1
+    version = FOLLOWING_VERSIONS["runs"]
 
     def __init__(self, runs: Table = tables.runs) -> None:
         self._table = runs
@@ -135,24 +136,24 @@ def _changes(row: Row, recorded: RecordedEvent, event: ev.Event) -> Row:
         case ev.StopRequested(cause=cause, reason=reason) if row["stop_cause"] is None:
             return {"stop_cause": cause, "stop_actor": recorded.actor, "stop_reason": reason}
         case ev.ZombieReaped():
-            return _end(event, at)
+            return _end(event)
         case ev.AgentFailed(cause=cause, message=message):
-            return _judged(row, at, State.FAILED) | {"cause": cause, "message": message}
+            return _judged(at, State.FAILED) | {"cause": cause, "message": message}
         case ev.AgentLost(reason=reason):
-            return _judged(row, at, State.LOST) | {"cause": "unknown", "message": reason}
+            return _judged(at, State.LOST) | {"cause": "unknown", "message": reason}
         case ev.AgentCompleted():
-            return _judged(row, at, State.COMPLETED)
+            return _judged(at, State.COMPLETED)
         case ev.AgentCancelled():
-            return _judged(row, at, State.CANCELLED)
+            return _judged(at, State.CANCELLED)
         case ev.AgentKilled():
-            return _judged(row, at, State.KILLED)
+            return _judged(at, State.KILLED)
     return {}
 
 
-def _end(event: ev.ZombieReaped, at: int) -> Row:
+def _end(event: ev.ZombieReaped) -> Row:
     used = event.resources
     return {
-        "ended_at": at if event.ended_at is None else event.ended_at,
+        "ended_at": event.ended_at,
         **exit_columns(event.exit),
         "exit_source": event.source,
         "is_recovered": int(event.is_recovered),
@@ -164,13 +165,8 @@ def _end(event: ev.ZombieReaped, at: int) -> Row:
     }
 
 
-def _judged(row: Row, at: int, outcome: State) -> Row:
-    # An attempt that never had a process ends when that is found out.
-    return {
-        "outcome": str(outcome),
-        "judged_at": at,
-        "ended_at": at if row["ended_at"] is None else row["ended_at"],
-    }
+def _judged(at: int, outcome: State) -> Row:
+    return {"outcome": str(outcome), "judged_at": at}
 
 
 def _exit(row: Row) -> Row | None:

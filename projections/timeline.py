@@ -14,6 +14,7 @@ from eventstore.record import RecordedEvent
 from eventstore.state import State
 from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of
+from projections.checkpoints import FOLLOWING_VERSIONS
 from projections.rows import Row, upsert, values
 from projections.sentences import sentence
 
@@ -34,7 +35,7 @@ class TimelineProjection:
     """Keeps the table `timeline`, or another of its shape."""
 
     name = "timeline"
-    version = 1
+    version = FOLLOWING_VERSIONS["timeline"]
 
     def __init__(self, timeline: Table = tables.timeline) -> None:
         self._table = timeline

@@ -1,4 +1,11 @@
+<<<<<<< HEAD
 """What post-mortems and reports need beside the log: samples, payloads that can be erased, how far it was pruned."""
+=======
+"""What post-mortems and reports need beside the log: samples, payloads that can be erased, projections and views.
+
+The views `report_…` are a public interface: columns are added, never changed; see `docs/reports.md`.
+"""
+>>>>>>> 03cfb0f (Add reports over SQL views, and read-only SQL, for figures about failures, durations, restarts and coordinators)
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +18,7 @@ depends_on = None
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 REAL: sa.Double[float] = sa.Double().with_variant(sa.REAL, "sqlite")
 
+<<<<<<< HEAD
 # Rows may go that are not after the last prune, and a prune is of a row that is there, and never the last one.
 PRUNING_TRIGGERS = (
     "DROP TRIGGER events_no_delete",
@@ -29,6 +37,70 @@ PRUNING_TRIGGERS = (
     """CREATE TRIGGER pruned_no_delete BEFORE DELETE ON pruned
        BEGIN SELECT RAISE(ABORT, 'pruned is append-only'); END""",
 )
+=======
+VIEWS = {
+    "report_events": """
+        SELECT position, event_id, occurred_at, recorded_at, stream, agent_id, name, attempt, type, state_before,
+            state_after, actor, reason, summary, correlation_id, causation_id
+        FROM timeline""",
+    "report_attempts": """
+        SELECT agent_id, attempt, name, home, host, labels, epoch, command,
+            requested_at, requested_by, started_at, running_at, ended_at,
+            coalesce(ended_at, judged_at) AS over_at,
+            CASE WHEN ended_at >= started_at THEN (ended_at - started_at) / 1000000.0 END AS duration_seconds,
+            state, outcome, cause, message, exit_kind, exit_code, exit_signal, exit_reason, exit_source, is_recovered,
+            fingerprint, error_line, stop_cause, stop_actor, stop_reason, user_seconds, system_seconds,
+            max_memory_bytes, oom_killed, leftovers, restart_number, restart_delay_seconds, has_given_up
+        FROM runs""",
+    "report_failures": """
+        SELECT agent_id, attempt, name, home, host, labels,
+            over_at AS failed_at, outcome, cause, message, exit_kind, exit_code, exit_signal,
+            exit_reason, fingerprint, error_line, oom_killed, started_at, duration_seconds, restart_number, has_given_up
+        FROM report_attempts WHERE outcome IN ('FAILED', 'LOST')""",
+    "report_durations": """
+        SELECT agent_id, attempt, name, home, host, labels,
+            started_at, ended_at, duration_seconds, outcome, cause, fingerprint
+        FROM report_attempts WHERE duration_seconds IS NOT NULL""",
+    "report_restarts": """
+        SELECT later.agent_id, later.attempt, later.name, later.home, later.host, later.labels, later.requested_at,
+            later.requested_by, later.restart_number, later.restart_delay_seconds, later.outcome,
+            earlier.outcome AS previous_outcome, earlier.cause AS previous_cause,
+            earlier.fingerprint AS previous_fingerprint,
+            coalesce(earlier.ended_at, earlier.judged_at) AS previous_over_at
+        FROM runs later
+        JOIN runs earlier ON earlier.agent_id = later.agent_id AND earlier.attempt = later.attempt - 1""",
+    "report_uptime": """
+        SELECT agent_id, attempt, name, home, host, labels,
+            started_at, ended_at, duration_seconds AS up_seconds,
+            CASE WHEN outcome IS NULL AND ended_at IS NULL THEN 1 ELSE 0 END AS is_up, outcome
+        FROM report_attempts WHERE started_at IS NOT NULL""",
+    "report_resources": """
+        SELECT runs.agent_id, runs.attempt, runs.name, runs.home, runs.host, runs.labels, runs.started_at,
+            runs.ended_at, runs.outcome, runs.user_seconds, runs.system_seconds, runs.max_memory_bytes,
+            coalesce(seen.samples, 0) AS samples, seen.first_sampled_at, seen.last_sampled_at, seen.mean_cpu_percent,
+            seen.most_cpu_percent, seen.mean_memory_bytes, seen.most_memory_bytes, seen.most_threads,
+            seen.most_processes
+        FROM runs LEFT JOIN (
+            SELECT agent_id, attempt, count(*) AS samples, min(sampled_at) AS first_sampled_at,
+                max(sampled_at) AS last_sampled_at, avg(cpu_percent) AS mean_cpu_percent,
+                max(cpu_percent) AS most_cpu_percent, avg(memory_bytes) AS mean_memory_bytes,
+                max(memory_bytes) AS most_memory_bytes, max(threads) AS most_threads, max(processes) AS most_processes
+            FROM samples GROUP BY agent_id, attempt
+        ) seen ON seen.agent_id = runs.agent_id AND seen.attempt = runs.attempt""",
+    "report_recoveries": """
+        SELECT home, epoch, host, actor, pid, version, started_at, last_seen_at, stopped_at,
+            CASE WHEN stopped_at IS NOT NULL THEN 'stopped' WHEN next_epoch IS NULL THEN 'last' ELSE 'vanished' END
+                AS left_as,
+            CASE WHEN started_at >= previous_left_at THEN (started_at - previous_left_at) / 1000000.0 END
+                AS down_seconds,
+            agents_left, events, recoveries, reattached, ended, lost, never_started, resumed_stops, recovery_seconds
+        FROM (
+            SELECT coordinators.*, lead(epoch) OVER (PARTITION BY home ORDER BY epoch) AS next_epoch,
+                lag(coalesce(stopped_at, last_seen_at)) OVER (PARTITION BY home ORDER BY epoch) AS previous_left_at
+            FROM coordinators
+        ) known""",
+}
+>>>>>>> 03cfb0f (Add reports over SQL views, and read-only SQL, for figures about failures, durations, restarts and coordinators)
 
 
 def upgrade() -> None:
@@ -39,6 +111,7 @@ def upgrade() -> None:
     _timeline()
     _runs()
     _coordinators()
+    _views()
 
 
 def _samples() -> None:
@@ -184,3 +257,8 @@ def _coordinators() -> None:
         sa.Column("position", BIG, nullable=False),
         sqlite_strict=True,
     )
+
+
+def _views() -> None:
+    for name, query in VIEWS.items():
+        op.execute(f"CREATE VIEW {name} AS {query.strip()}")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manager import Manager
-from projections.catchup import behind
+from projections.checkpoints import behind
 from tests.interfaces.command_line import until
 from tests.support import agents
 

@@ -19,8 +19,9 @@ from eventstore.errors import StoreUnavailable
 from eventstore.store import EventStore
 from projections import catchup, rebuild
 from projections.agents import AgentsProjection
-from projections.catchup import behind, catch_up
+from projections.catchup import catch_up
 from projections.checking import check
+from projections.checkpoints import FOLLOWING_VERSIONS, behind
 from projections.kinds import KINDS
 from projections.runs import RunsProjection
 from tests.store.agents import BACKOFF, FAILED, RUNNING, STARTED, append
@@ -144,6 +145,7 @@ def test_a_new_version_is_built_beside_the_old_one(
 
     monkeypatch.setattr(rebuild, "_take_in", and_look)
     monkeypatch.setattr(RunsProjection, "version", 2)
+    monkeypatch.setitem(FOLLOWING_VERSIONS, "runs", 2)
     stop = threading.Event()
     appended: list[str] = []
 

@@ -1,0 +1,27 @@
+"""CSV that a spreadsheet and a terminal show as it stands: no cell is a formula, none holds control characters."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from manager.cli import sanitize
+
+_FORMULA = ("=", "+", "-", "@")
+
+
+def csv_text(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Lines of RFC 4180, the titles first. A text that begins like a formula has a `'` before it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    for row in (titles, *rows):
+        writer.writerow([_cell(value) for value in row])
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    shown = sanitize.one_line(str(value))
+    return f"'{shown}" if shown.lstrip(" ").startswith(_FORMULA) else shown

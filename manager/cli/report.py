@@ -1,0 +1,131 @@
+"""`report`: figures over attempts, failures, restarts and coordinators, as a table, JSON, CSV or a chart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from manager.cli import exit_codes, render
+from manager.cli.options import INSTANT
+from manager.cli.session import Session, current, now, say, shared_options, write_json
+from manager.cli.times import time_text
+from projections.quantities import duration_text, size_text
+
+if TYPE_CHECKING:
+    from projections.reporting import Report
+    from projections.reports import Column
+
+NAMES = ("failures", "durations", "restarts", "uptime", "resources", "recoveries")
+FORMATS = ("table", "json", "csv", "svg")
+MOST_BARS = 40
+
+
+@click.command("report")
+@click.argument("name", type=click.Choice(NAMES), metavar="REPORT")
+@click.option(
+    "--by",
+    metavar="GROUP",
+    help="name, label:KEY, cause, day, hour, host, fingerprint … [name; recoveries: day]; days and hours are UTC.",
+)
+@click.option("--since", type=INSTANT, help="From this time on: RFC 3339, or 10m, 2h, 3d for that long ago.")
+@click.option("--until", type=INSTANT, help="Up to this time.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="table", help="[table]; --json is --format json."
+)
+@shared_options
+def report_command(*, name: str, by: str | None, since: int | None, until: int | None, form: str) -> int:
+    """REPORT is failures, durations, restarts, uptime, resources or recoveries; see docs/reports.md.
+
+    The projections that it reads are brought up to the log first, where the database can be written.
+    """
+    from manager.freshness import bring_up_to_date
+    from projections.reporting import nothing, report
+
+    session = current()
+    view = session.view()
+    if view.is_empty:
+        found = nothing(name, by=by, since=since, until=until)
+    else:
+        tell_what_is_missing(bring_up_to_date(view.reader, session.database))
+        found = report(view.reader, name, by=by, since=since, until=until, now=now())
+    _show(session, found, "json" if session.json else form)
+    return exit_codes.DONE
+
+
+def tell_what_is_missing(note: str | None) -> None:
+    """Say on stderr that the answer is older than the log, and why."""
+    if note:
+        say(f"outlive: this is not complete: {note}")
+
+
+def _show(session: Session, found: Report, form: str) -> None:
+    titles = [found.by, *(column.name for column in found.columns)]
+    if form == "json":
+        write_json(found.as_json())
+    elif form == "csv":
+        from manager.cli.csv_text import csv_text
+
+        document = found.as_json()
+        rows = [[row["group"], *(row[title] for title in titles[1:])] for row in document["rows"]]
+        click.echo(csv_text(titles, rows), nl=False)
+    elif form == "svg":
+        click.echo(_chart(session, found), nl=False)
+    else:
+        columns = [
+            render.Column(title.upper(), is_number=number > 0 and found.columns[number - 1].kind != "text")
+            for number, title in enumerate(titles)
+        ]
+        lines = [*found.rows, ("all", *found.total[1:])] if len(found.rows) > 1 else list(found.rows)
+        cells = [
+            [
+                _group(found, row[0]),
+                *(_cell(session, c, value) for c, value in zip(found.columns, row[1:], strict=True)),
+            ]
+            for row in lines
+        ]
+        render.show_table(session, columns, cells, caption=found.definition.title)
+
+
+def _group(found: Report, group: object) -> str:
+    return found.group_text(group) or "-"
+
+
+def _cell(session: Session, column: Column, value: Any) -> str:
+    if value is None:
+        return "-"
+    match column.kind:
+        case "seconds":
+            return duration_text(value)
+        case "bytes":
+            return size_text(round(value))
+        case "ratio":
+            return f"{value:.1%}"
+        case "percent":
+            return f"{value:.1f}%"
+        case "instant":
+            return time_text(value, utc=session.utc)
+        case _:
+            return str(value)
+
+
+def _chart(session: Session, found: Report) -> str:
+    from manager.cli.charts import Bar, bar_chart
+
+    place = next(n for n, column in enumerate(found.columns) if column.name == found.definition.chart)
+    column = found.columns[place]
+    bars = [Bar(_group(found, row[0]), row[place + 1]) for row in found.rows[:MOST_BARS]]
+    left = len(found.rows) - len(bars)
+    period = " ".join(
+        f"{word} {time_text(instant, utc=session.utc)}"
+        for word, instant in (("since", found.since), ("until", found.until))
+        if instant is not None
+    )
+    note = (period or "everything recorded") + (f", {left} more not drawn" if left else "")
+    return bar_chart(
+        f"{found.definition.title} by {found.by}",
+        bars,
+        axis=column.name.replace("_", " "),
+        note=note,
+        text=lambda value: _cell(session, column, round(value, 6) if value % 1 else int(value)),
+    )
