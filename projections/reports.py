@@ -37,10 +37,6 @@ class Definition(NamedTuple):
     chart: str
     where: str = "1 = 1"
 
-    def column(self, name: str) -> Column:
-        """The figure of this name."""
-        return next(column for column in self.columns if column.name == name)
-
 
 class Query(NamedTuple):
     """A statement with its parameters marked `?`."""
@@ -206,15 +202,13 @@ RESOURCES = Definition(
         Column(
             "mean_cpu_percent",
             "percent",
-            "sum(mean_cpu_percent * samples)"
-            " / nullif(sum(CASE WHEN mean_cpu_percent IS NOT NULL THEN samples ELSE 0 END), 0)",
+            "sum(mean_cpu_percent * cpu_samples) / nullif(sum(cpu_samples), 0)",
         ),
         Column("most_cpu_percent", "percent", "max(most_cpu_percent)"),
         Column(
             "mean_memory_bytes",
             "bytes",
-            "sum(mean_memory_bytes * samples)"
-            " / nullif(sum(CASE WHEN mean_memory_bytes IS NOT NULL THEN samples ELSE 0 END), 0)",
+            "sum(mean_memory_bytes * memory_samples) / nullif(sum(memory_samples), 0)",
         ),
         Column("most_memory_bytes", "bytes", "max(most_memory_bytes)"),
         Column("max_memory_bytes", "bytes", "max(max_memory_bytes)"),
@@ -266,7 +260,11 @@ def query(report: Definition, by: str | None, *, since: int, until: int, now: in
     """The rows of the report, one a group: the group, then the figures. `by` None: everything as one group."""
     group, _, key = (by or "").partition(":")
     grouped = _GROUPS[group].format(at=report.at) if by else "'all'"
-    figures = ", ".join(f"{column.sql} AS {column.name}" for column in report.columns)
+    # A text is one of its group's; of everything together there is none to tell.
+    figures = ", ".join(
+        f"{column.sql if by or column.kind != 'text' else 'NULL'} AS {column.name}"
+        for column in report.columns
+    )
     ranks = (
         ", row_number() OVER (PARTITION BY grouped ORDER BY duration_seconds) AS place,"
         " count(*) OVER (PARTITION BY grouped) AS size"

@@ -114,7 +114,9 @@ def _chart(session: Session, found: Report) -> str:
 
     place = next(n for n, column in enumerate(found.columns) if column.name == found.definition.chart)
     column = found.columns[place]
-    bars = [Bar(_group(found, row[0]), row[place + 1]) for row in found.rows[:MOST_BARS]]
+    # An id says nothing to people; the last column of failures that are alike is their line.
+    name = -1 if found.by == "fingerprint" and found.columns[-1].kind == "text" else 0
+    bars = [Bar(_group(found, row[name]), row[place + 1]) for row in found.rows[:MOST_BARS]]
     left = len(found.rows) - len(bars)
     period = " ".join(
         f"{word} {time_text(instant, utc=session.utc)}"

@@ -77,13 +77,15 @@ VIEWS = {
     "report_resources": """
         SELECT runs.agent_id, runs.attempt, runs.name, runs.home, runs.host, runs.labels, runs.started_at,
             runs.ended_at, runs.outcome, runs.user_seconds, runs.system_seconds, runs.max_memory_bytes,
-            coalesce(seen.samples, 0) AS samples, seen.first_sampled_at, seen.last_sampled_at, seen.mean_cpu_percent,
-            seen.most_cpu_percent, seen.mean_memory_bytes, seen.most_memory_bytes, seen.most_threads,
-            seen.most_processes
+            coalesce(seen.samples, 0) AS samples, seen.first_sampled_at, seen.last_sampled_at,
+            coalesce(seen.cpu_samples, 0) AS cpu_samples, seen.mean_cpu_percent, seen.most_cpu_percent,
+            coalesce(seen.memory_samples, 0) AS memory_samples, seen.mean_memory_bytes, seen.most_memory_bytes,
+            seen.most_threads, seen.most_processes
         FROM runs LEFT JOIN (
             SELECT agent_id, attempt, count(*) AS samples, min(sampled_at) AS first_sampled_at,
-                max(sampled_at) AS last_sampled_at, avg(cpu_percent) AS mean_cpu_percent,
-                max(cpu_percent) AS most_cpu_percent, avg(memory_bytes) AS mean_memory_bytes,
+                max(sampled_at) AS last_sampled_at, count(cpu_percent) AS cpu_samples,
+                avg(cpu_percent) AS mean_cpu_percent, max(cpu_percent) AS most_cpu_percent,
+                count(memory_bytes) AS memory_samples, avg(memory_bytes) AS mean_memory_bytes,
                 max(memory_bytes) AS most_memory_bytes, max(threads) AS most_threads, max(processes) AS most_processes
             FROM samples GROUP BY agent_id, attempt
         ) seen ON seen.agent_id = runs.agent_id AND seen.attempt = runs.attempt""",

@@ -124,6 +124,22 @@ def test_refusals_and_periods(lived: CommandLine) -> None:
     assert len(lived.json("report", "failures", "--since", "1h")["rows"]) == 3
 
 
+@pytest.mark.parametrize("projection", ["timeline", "runs", "coordinators"])
+def test_each_projection_is_checked_and_rebuilt(outlive: CommandLine, projection: str) -> None:
+    """A row that was changed by hand is found with exit 6, and mended by a rebuild of that projection alone."""
+    outlive.run("--", "sleep", "600")
+    outlive("report", "failures")
+    with closing(sqlite3.connect(outlive.home / "events.db")) as database, database:
+        database.execute(
+            f"UPDATE {projection} SET actor = 'nobody'" if projection != "runs" else "DELETE FROM runs"
+        )
+    found = outlive("rebuild", "--check")
+    assert found.returncode == 6
+    assert f"{projection}." in found.stdout
+    assert outlive("rebuild", projection).returncode == 0
+    assert outlive("rebuild", "--check").returncode == 0
+
+
 def test_sql(lived: CommandLine) -> None:
     """A SELECT in each format, its limits and its refusals."""
     select = "SELECT name, outcome FROM report_attempts WHERE outcome IS NOT NULL ORDER BY name, attempt"

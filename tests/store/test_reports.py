@@ -17,8 +17,10 @@ from projections.catchup import catch_up
 from projections.fingerprint import fingerprint
 from projections.reporting import nothing, report
 from projections.reports import LATEST, REPORTS
+from tests.store.agents import RUNNING, STARTED, append
 from tests.store.conftest import Database
 from tests.support import lives
+from tests.support.histories import spawning
 from tests.support.reckoning import RECKONED, Attempt, attempts_of, grouped
 
 DAY = 86_400_000_000
@@ -125,6 +127,42 @@ def test_alike_failures_are_counted_together(history: tuple[Reader, Path]) -> No
         assert agents == len({stream for stream, _, _ in mine})
         assert (first, last) == (min(at for _, at, _ in mine), max(at for _, at, _ in mine))
         assert {line} == {one for _, _, one in mine}
+
+
+def test_samples_are_in_the_resources(tmp_path: Path) -> None:
+    """Means are over all samples of a group, the highest over all of its attempts; without samples there is none."""
+    path = tmp_path / "events.db"
+    samples = [
+        ("a", 1, 1, 10.0, 100, 1, 1),
+        ("a", 1, 2, 30.0, 300, 4, 2),
+        ("b", 1, 3, None, 800, 2, 3),
+        ("b", 1, 4, 50.0, 400, 2, 1),
+    ]
+    with EventStore.open(f"sqlite:///{path}", home="home-1", host="host-1") as store:
+        for agent in ("a", "b", "c"):
+            append(store, agent, spawning(name=agent), STARTED, RUNNING)
+        catch_up(store)
+        with store.write() as connection:
+            for row in samples:
+                connection.exec_driver_sql("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        reader = store.reader()
+        found = report(reader, "resources", by="agent", now=NOW)
+        titles = [column.name for column in found.columns]
+        rows = {row[0]: dict(zip(titles, row[1:], strict=True)) for row in (*found.rows, found.total)}
+        reader.close()
+    assert (rows["a"]["mean_cpu_percent"], rows["a"]["most_memory_bytes"], rows["a"]["most_processes"]) == (
+        20,
+        300,
+        2,
+    )
+    assert (rows["b"]["mean_cpu_percent"], rows["b"]["mean_memory_bytes"]) == (50, 600)
+    assert (rows["c"]["samples"], rows["c"]["mean_cpu_percent"], rows["c"]["most_memory_bytes"]) == (
+        0,
+        None,
+        None,
+    )
+    assert (rows["all"]["samples"], rows["all"]["mean_memory_bytes"]) == (4, 400)
+    assert rows["all"]["mean_cpu_percent"] == pytest.approx(30)  # of the three that have a figure
 
 
 @pytest.mark.parametrize("name", REPORTS)
