@@ -75,6 +75,7 @@ class Looking:
         attempt.
         """
         return why(self._view, _ref(agent), attempt)
+
     def report(
         self,
         name: str,

@@ -7,8 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from manager.cli import sanitize
-
-_FORMULA = ("=", "+", "-", "@")
+from manager.exporting import guarded
 
 
 def csv_text(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -23,5 +22,4 @@ def csv_text(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> object:
     if value is None or isinstance(value, int | float):
         return value
-    shown = sanitize.one_line(str(value))
-    return f"'{shown}" if shown.lstrip(" ").startswith(_FORMULA) else shown
+    return guarded(sanitize.one_line(str(value)))

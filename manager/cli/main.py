@@ -32,7 +32,6 @@ COMMANDS = {
     "events": ("events", "The log, one sentence an event."),
     "why": ("why", "Why an agent ended: cause, evidence, who asked, what followed, proof."),
     "at": ("at", "The same as of an earlier time or position: ps, status, events, why."),
-    "at": ("at", "The same as of an earlier time or position: ps, status, events."),
     "report": ("report", "Figures: failures, durations, restarts, uptime, resources, recoveries."),
     "sql": ("sql", "One SELECT over the log and the reports, read-only."),
     "recover": ("upkeep", "Replay, compare with the system, re-attach; print what was found."),

@@ -43,13 +43,9 @@ ALLOWED = {
     "eventstore.sqlite._begin_immediate": CALLERS_HAVE_THEM,
     "eventstore.sqlite_file.fetch": ONLY_A_LOOK,
     "eventstore.sqlite_file.snapshot": ONLY_A_LOOK,
-<<<<<<< HEAD
-    "eventstore.sqlite_file._connect_read_only": ONLY_A_LOOK,
     "eventstore.segments._verify_segment": ONLY_A_LOOK,
-=======
     "eventstore.sqlite_file.connect_read_only": ONLY_A_LOOK,
     "eventstore.sqlite_query.ask": ONLY_A_LOOK,
->>>>>>> 046839b (Add reports over SQL views, and read-only SQL, for figures about failures, durations, restarts and coordinators)
     "eventstore.writelock._take": CALLERS_HAVE_THEM,
     "eventstore.crashpoints": "it is the crash",
     "manager.home._try_flock": CALLERS_HAVE_THEM,
