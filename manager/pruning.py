@@ -29,6 +29,7 @@ from manager.newfile import new_file
 from manager.past import Moment
 from projections import rebuild
 from projections.agents import AgentsProjection
+from projections.kinds import FOLLOWING
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -167,7 +168,10 @@ def _forget(connection: Connection, home: str, last: Head) -> None:
     for table in _OF_AGENTS:
         statements.run_many(f"DELETE FROM {table} WHERE agent_id = ?", gone)  # noqa: S608 (our own names)
     # What follows the log later is made anew from what is left of it.
-    statements.run("UPDATE projections SET version = 0 WHERE name <> 'agents'")
+    for kind in FOLLOWING:
+        for kept in kind.tables:
+            statements.run(f"DELETE FROM {kept.name}")  # noqa: S608 (our own names)
+        statements.run("DELETE FROM projections WHERE name = ?", (kind.name,))
 
 
 def _require_whole(reader: Reader, url: str) -> None:

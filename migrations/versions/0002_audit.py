@@ -1,11 +1,8 @@
-<<<<<<< HEAD
-"""What post-mortems and reports need beside the log: samples, payloads that can be erased, how far it was pruned."""
-=======
 """What post-mortems and reports need beside the log: samples, payloads that can be erased, projections and views.
 
-The views `report_…` are a public interface: columns are added, never changed; see `docs/reports.md`.
+How far the log was pruned is kept there, too. The views `report_…` are a public interface: columns are added to them,
+never changed; see `docs/reports.md`.
 """
->>>>>>> 03cfb0f (Add reports over SQL views, and read-only SQL, for figures about failures, durations, restarts and coordinators)
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,7 +15,6 @@ depends_on = None
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 REAL: sa.Double[float] = sa.Double().with_variant(sa.REAL, "sqlite")
 
-<<<<<<< HEAD
 # Rows may go that are not after the last prune, and a prune is of a row that is there, and never the last one.
 PRUNING_TRIGGERS = (
     "DROP TRIGGER events_no_delete",
@@ -37,7 +33,6 @@ PRUNING_TRIGGERS = (
     """CREATE TRIGGER pruned_no_delete BEFORE DELETE ON pruned
        BEGIN SELECT RAISE(ABORT, 'pruned is append-only'); END""",
 )
-=======
 VIEWS = {
     "report_events": """
         SELECT position, event_id, occurred_at, recorded_at, stream, agent_id, name, attempt, type, state_before,
@@ -102,7 +97,6 @@ VIEWS = {
             FROM coordinators
         ) known""",
 }
->>>>>>> 03cfb0f (Add reports over SQL views, and read-only SQL, for figures about failures, durations, restarts and coordinators)
 
 
 def upgrade() -> None:
