@@ -84,9 +84,8 @@ def run_row(row: Row | None, recorded: RecordedEvent, *, before: Row | None) -> 
         "position": recorded.position,
     }
     if isinstance(event, ev.AgentFailed | ev.AgentLost):
-        lines = event.last_output if isinstance(event, ev.AgentFailed) else ()
         changed["fingerprint"], changed["error_line"] = fingerprint(
-            changed["cause"], _exit(changed), lines or (changed["message"],)
+            changed["cause"], _exit(changed), _lines(event) or (changed["message"],)
         )
     return changed
 
@@ -167,6 +166,12 @@ def _end(event: ev.ZombieReaped) -> Row:
 
 def _judged(at: int, outcome: State) -> Row:
     return {"outcome": str(outcome), "judged_at": at}
+
+
+def _lines(event: ev.AgentFailed | ev.AgentLost) -> list[str]:
+    """The output that is in the log itself: what is kept beside it may be erased, and is no part of a fold."""
+    output = event.last_output if isinstance(event, ev.AgentFailed) else None
+    return output.text.splitlines() if output and output.text else []
 
 
 def _exit(row: Row) -> Row | None:

@@ -115,7 +115,8 @@ def test_alike_failures_are_counted_together(history: tuple[Reader, Path]) -> No
             exits[stream, attempt] = data
             continue
         ended = exits.get((stream, attempt))
-        lines = data.get("last_output") or [data.get("message") or data["reason"]]
+        output = data.get("last_output") or {"text": data.get("message") or data["reason"]}
+        lines = output["text"].splitlines()
         alike = fingerprint(data.get("cause", "unknown"), ended and ended["exit"], lines)
         over = ended["ended_at"] if ended and ended["ended_at"] is not None else at
         wanted.setdefault(alike.id, []).append((stream, over, alike.line))

@@ -12,7 +12,7 @@ from eventstore import events as ev
 from eventstore.appending import Batch
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
-from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
+from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown, StoredText
 from tests.support.histories import PROCESS, SPEC, reaped, spawning
 
 Cause = Literal["exit", "signal", "failed start"]
@@ -104,8 +104,10 @@ def _end(chance: random.Random, attempt: int, started: int, at: int) -> Iterator
 
 
 def _failed(attempt: int, cause: Cause, message: str, lines: tuple[str, ...]) -> ev.AgentFailed:
+    text = "\n".join(lines)
+    output = StoredText(digest=None, size_bytes=len(text.encode()), text=text) if text else None
     return ev.AgentFailed(
-        attempt=attempt, cause=cause, message=message, phase=None, errno=None, last_output=lines
+        attempt=attempt, cause=cause, message=message, phase=None, errno=None, last_output=output
     )
 
 
