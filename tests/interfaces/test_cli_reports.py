@@ -50,7 +50,7 @@ def test_reports_of_real_agents(lived: CommandLine) -> None:
     assert (rows[FORMULA]["failure_rate"], rows["blue"]["success_rate"]) == (1.0, 1.0)
     assert (found["total"]["ended"], found["total"]["success_rate"]) == (4, 0.25)
     (alike,) = lived.json("report", "failures", "--by", "fingerprint")["rows"]
-    assert (alike["failures"], alike["agents"], alike["error_line"]) == (3, 2, "exit code <n>")
+    assert (alike["failures"], alike["agents"], alike["error_line"]) == (3, 2, "ended with exit code <n>")
     assert alike["first_failed_at"] < alike["last_failed_at"]
     durations = {row["group"]: row for row in lived.json("report", "durations")["rows"]}
     assert {name: row["attempts"] for name, row in durations.items()} == {"good": 1, "once": 1, "twice": 2}

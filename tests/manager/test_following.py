@@ -30,7 +30,7 @@ def test_they_are_near_while_it_lives_and_complete_once_it_has_gone(home: Path) 
         until(lambda: behind(reader) == 0)
         reader.close()
         ((outcome, code, line),) = _rows(home, "SELECT outcome, exit_code, error_line FROM runs")
-        assert (outcome, code, line) == ("FAILED", 3, "exit code <n>")
+        assert (outcome, code, line) == ("FAILED", 3, "ended with exit code <n>")
     head = _rows(home, "SELECT max(position) FROM events")
     assert _rows(home, "SELECT DISTINCT position FROM projections") == head
     assert _rows(home, "SELECT type FROM timeline ORDER BY position DESC LIMIT 1") == [
