@@ -54,9 +54,9 @@ class History:
         }
 
     def why(self, *arguments: str) -> Shown:
-        """A post-mortem without what is not in the log: a look at the living, samples, the head outside of it."""
+        """A post-mortem without what is not in the log: a look at the living, samples, what vouches for it."""
         found: Shown = self.json(*arguments)
-        del found["proof"]["outside"], found["samples"], found["trend"]
+        del found["proof"]["outside"], found["proof"]["checkpoint"], found["samples"], found["trend"]
         if found["ended_at"] is None:
             del found["verdict"], found["summary"]
         return found
