@@ -12,6 +12,8 @@ from tests.support.projected import wrong_rows
 
 POSTGRES_LIBRARY = Path("/usr/lib/postgresql")  # Debian keeps initdb there, outside PATH
 
+LONG_SECONDS = 3600  # for one fault in full
+
 
 def _missing_for_postgres() -> str | None:
     found = shutil.which("initdb") or any(POSTGRES_LIBRARY.glob("*/bin/initdb"))
@@ -35,6 +37,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = {item for item in items if item.get_closest_marker("faults")}
         config.hook.pytest_deselected(items=list(long))
         items[:] = [item for item in items if item not in long]
+    for item in items:
+        if item.get_closest_marker("faults") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     reasons = {mark: missing() for mark, missing in NEEDS.items()}
     for item in items:
         for mark, reason in reasons.items():

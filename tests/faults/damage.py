@@ -197,6 +197,8 @@ def _emptied(path: Path, _: Path) -> None:
 def make_readable(home: Path) -> None:
     """Remove what somebody who reads whole files would wait for or choke on."""
     for path in [*home.glob("agents/*/*/*"), *home.glob("agents/*/*")]:
+        if not os.path.lexists(path):
+            continue  # it lay behind a link that was removed a moment ago
         found = path.lstat()
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)) or found.st_size > MOST_BYTES:
             path.unlink()

@@ -257,15 +257,3 @@ def test_completion_offers_agents(outlive: CommandLine) -> None:
     outlive.run("--name", "alpha", "--", "sleep", "600")
     outlive.run("--name", "beta", "--", "true")
     assert complete("outlive", "stop", "al") == ["alpha"]
-
-
-@pytest.mark.slow
-def test_listing_is_quick(outlive: CommandLine) -> None:
-    """`outlive ps` on a nearly empty home takes about 0.12 s; ten times that even on a busy machine."""
-    outlive.run("--name", "x", "--", "sleep", "600")
-    took = []
-    for _ in range(5):
-        began = time.monotonic()
-        assert outlive("ps").returncode == 0
-        took.append(time.monotonic() - began)
-    assert min(took) < 1.2
