@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.harness import machine
 
-NAMES = ("spawn", "memory", "recovery", "exits", "sweep", "listing", "appends", "verify")
+NAMES = ("spawn", "memory", "recovery", "exits", "sweep", "listing", "appends", "verify", "prediction")
 RESULTS = Path(__file__).with_name("results.md")
 
 

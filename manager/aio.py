@@ -13,6 +13,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from eventstore.record import RecordedEvent
 from eventstore.samples import Sample
+from manager.analysis import Analysis, Name
 from manager.looking import AgentRef
 from manager.manager import Manager
 from manager.spec import AgentSpec, Grace
@@ -96,6 +97,17 @@ class AsyncManager:
     async def health(self, agent: AgentRef) -> HealthCheck:
         """See `Manager.health`."""
         return await self._call(self._manager.health, agent)
+
+    async def analyse(
+        self,
+        name: Name,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        threshold: float | None = None,
+    ) -> Analysis:
+        """See `Manager.analyse`."""
+        return await self._call(self._manager.analyse, name, since=since, until=until, threshold=threshold)
 
     async def samples(self, agent: AgentRef, attempt: int | None = None) -> list[Sample]:
         """See `Manager.samples`."""

@@ -14,6 +14,7 @@ from eventstore.samples import Sample, samples
 from eventstore.store import now_microseconds
 from eventstore.values import Health
 from manager import commands as do
+from manager.analysis import Analysis, Name, analyse
 from manager.coordinator import Coordinator
 from manager.errors import TimedOut, system_refusals
 from manager.status import AgentStatus, HealthCheck, Summary
@@ -95,9 +96,32 @@ class Looking:
             self._view.reader,
             name,
             by=by,
-            since=None if since is None else round(since.timestamp() * 1e6),
-            until=None if until is None else round(until.timestamp() * 1e6),
+            since=_microseconds(since),
+            until=_microseconds(until),
             now=now_microseconds(),
+        )
+
+    def analyse(
+        self,
+        name: Name,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        threshold: float | None = None,
+    ) -> Analysis:
+        """Trends, anomalies or risks, with a sentence for each finding; see `docs/analytics.md`.
+
+        `threshold`: the least score. Raises `InvalidRequest` for an analysis that there is not.
+        """
+        with contextlib.suppress(StoreUnavailable):
+            catch_up(self._coordinator.store)
+        return analyse(
+            self._view,
+            name,
+            now=now_microseconds(),
+            since=_microseconds(since),
+            until=_microseconds(until),
+            threshold=threshold,
         )
 
     # --- the names of the design that this one replaced -----------------------------------------------------------
@@ -122,6 +146,10 @@ class Looking:
             raise TimedOut(f"cannot wait longer: {timeout:.3g} s have passed; the agents go on") from None
         except concurrent.futures.CancelledError as error:
             raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
+
+
+def _microseconds(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * 1e6)
 
 
 def _ref(agent: AgentRef) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from manager.cli import exit_codes, render
+from manager.cli import analysis, exit_codes, render
 from manager.cli.options import INSTANT
 from manager.cli.session import Session, current, now, say, shared_options, write_json
 from manager.cli.times import time_text
@@ -22,7 +22,7 @@ MOST_BARS = 40
 
 
 @click.command("report")
-@click.argument("name", type=click.Choice(NAMES), metavar="REPORT")
+@click.argument("name", type=click.Choice((*NAMES, *analysis.NAMES)), metavar="REPORT")
 @click.option(
     "--by",
     metavar="GROUP",
@@ -33,9 +33,20 @@ MOST_BARS = 40
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", help="[table]; --json is --format json."
 )
+@click.option("--threshold", type=float, help="Of anomalies [3.5] and risks [0.5]: the least score to show.")
 @shared_options
-def report_command(*, name: str, by: str | None, since: int | None, until: int | None, form: str) -> int:
-    """REPORT is failures, durations, restarts, uptime, resources or recoveries; see docs/reports.md.
+def report_command(
+    *,
+    name: str,
+    by: str | None,
+    since: int | None,
+    until: int | None,
+    form: str,
+    threshold: float | None,
+) -> int:
+    """REPORT is failures, durations, restarts, uptime, resources or recoveries: figures, see docs/reports.md.
+
+    Or trends, anomalies or risks: what the history says beyond them, see docs/analytics.md.
 
     The projections that it reads are brought up to the log first, where the database can be written.
     """
@@ -43,7 +54,17 @@ def report_command(*, name: str, by: str | None, since: int | None, until: int |
     from projections.reporting import nothing, report
 
     session = current()
+    analysis.check_options(name, by=by, form=form, threshold=threshold)
     view = session.view()
+    if name in analysis.NAMES:
+        note = None if view.is_empty else bring_up_to_date(view.reader, session.database)
+        tell_what_is_missing(note)
+        analysis.show(
+            session,
+            analysis.run(view, name, since=since, until=until, threshold=threshold),
+            "json" if session.json else form,
+        )
+        return exit_codes.DONE
     if view.is_empty:
         found = nothing(name, by=by, since=since, until=until)
     else:

@@ -1,6 +1,6 @@
 """What will probably go wrong: memory on its way to its limit, restarts that lead nowhere. Pure.
 
-A score from 0 to 1 says how much speaks for it.
+A score from 0 to 1 says how much speaks for it; `benchmarks/prediction.py` measures what it is worth.
 """
 
 from __future__ import annotations
