@@ -21,6 +21,8 @@ from tests.support.processes import eventually
 
 ORACLE = Path(__file__).with_name("oracle")
 
+pytestmark = pytest.mark.damages  # copies are made to lie
+
 
 def test_the_oracle_knows_nothing_of_ours() -> None:
     """It imports the standard library and itself: what we got wrong it does not get wrong with us."""

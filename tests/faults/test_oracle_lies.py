@@ -19,6 +19,8 @@ from tests.support.tally import Tally
 for told in ("histories", "starting", "ending", "signalling", "reading"):
     importlib.import_module(f"tests.faults.seeded.{told}")
 
+pytestmark = pytest.mark.damages  # lies leave rows that are not what the log says
+
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
