@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 
 from manager.cli import exit_codes
-from manager.cli.options import agent_argument
+from manager.cli.options import FILE, agent_argument
 from manager.cli.session import current, say, shared_options, write, write_json
 
 FORMATS = ("jsonl", "cloudevents", "csv")
-OUTPUT = click.Path(path_type=Path)
 
 
 @click.command("export")
@@ -23,7 +22,7 @@ OUTPUT = click.Path(path_type=Path)
     "--from", "start", type=click.IntRange(min=1), metavar="POSITION", help="Begin here [its first event]."
 )
 @click.option("--to", "until", type=click.IntRange(min=1), metavar="POSITION", help="End here [the head].")
-@click.option("--output", type=OUTPUT, metavar="FILE", help="Write a new FILE, whole or not at all [stdout].")
+@click.option("--output", type=FILE, metavar="FILE", help="Write a new FILE, whole or not at all [stdout].")
 @shared_options
 def export_command(*, kind: str, start: int | None, until: int | None, output: Path | None) -> int:
     """Write the log, one event a line. `verify --bundle FILE` checks one in JSON lines by itself.
@@ -56,7 +55,7 @@ def export_command(*, kind: str, start: int | None, until: int | None, output: P
 @click.command("bundle")
 @agent_argument()
 @click.option(
-    "--output", type=OUTPUT, metavar="FILE", help="Write this new file [AGENT.tar.gz, in this directory]."
+    "--output", type=FILE, metavar="FILE", help="Write this new file [AGENT.tar.gz, in this directory]."
 )
 @click.option("--no-output", "is_without", is_flag=True, help="Leave out what the agent wrote.")
 @click.option(

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from manager.cli import exit_codes
+from manager.cli.options import FILE
 from manager.cli.session import current, shared_options, write, write_json
 
-_FILE = click.argument("file", type=click.Path(path_type=Path), required=False, metavar="[FILE]")
+_FILE = click.argument("file", type=FILE, required=False, metavar="[FILE]")
 
 
 @click.group("keys")

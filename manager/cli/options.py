@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -59,7 +60,17 @@ def parse_signal(text: str) -> int:
 
 MOST = (1 << 63) - 1  # what a database's integer holds
 POSITION = click.IntRange(min=1, max=MOST)
+
+
+def parse_path(text: str) -> Path:
+    """A path that may name a file. Raises `ValueError`."""
+    if "\0" in text:
+        raise ValueError("no path holds a NUL")
+    return Path(text)
+
+
 DURATION = _Parsed("duration", parse_duration)
+FILE = _Parsed("file", parse_path)
 GRACE = _Parsed("s,s,s", parse_grace)
 PAIR = _Parsed("key=value", parse_pair)
 SIGNAL = _Parsed("signal", parse_signal)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from manager.cli import exit_codes
-from manager.cli.options import MOMENT
+from manager.cli.options import FILE, MOMENT
 from manager.cli.session import actor, current, shared_options, write, write_json
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--export",
-    type=click.Path(path_type=Path),
+    type=FILE,
     required=True,
     metavar="FILE",
     help="Keep it in this new file.",

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from manager.cli import exit_codes
-from manager.cli.options import POSITION
+from manager.cli.options import FILE, POSITION
 from manager.cli.session import Session, complain, current, shared_options, write, write_json
 
 if TYPE_CHECKING:
     from eventstore.checkpoints import Key
     from manager.verification import Verification
-
-FILE = click.Path(path_type=Path)
 
 
 @click.command("verify")

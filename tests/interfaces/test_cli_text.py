@@ -16,6 +16,7 @@ from eventstore.errors import OutliveError
 from eventstore.events import EVENT_TYPES
 from manager.cli import durations, exit_codes, sanitize, times
 from manager.cli.agents import STATES, short_ids
+from manager.cli.main import main
 from manager.cli.options import parse_signal
 from manager.cli.render import STATE_STYLES, Column, plain_table
 from manager.cli.specification import parse_codes, parse_restart, parse_umask, read_env_file
@@ -236,3 +237,23 @@ def test_every_command_and_option_is_documented() -> None:
         f"exit code {code}" for code in codes if not re.search(rf"^\|.*\b{code}\b.*\|", text, re.MULTILINE)
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("prune", "--before", "1", "--export"),
+        ("export", "--output"),
+        ("bundle", "x", "--output"),
+        ("verify", "--against"),
+        ("verify", "--bundle"),
+        ("keys", "new"),
+        ("keys", "show"),
+    ],
+)
+def test_a_file_with_a_nul_in_its_name_was_an_unexpected_error(
+    line: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a usage error that says so."""
+    assert main(["--home", str(tmp_path / "home"), *line, "a\0b"]) == 2
+    assert "no path holds a NUL" in capsys.readouterr().err
