@@ -154,7 +154,7 @@ class Appending:
         if self._payloads:
             self._statements.run_many(payloads.INSERT, self._payloads)
         for row in self.new:
-            if isinstance(row.event, PayloadsErased):
+            if row.type == PayloadsErased.TYPE and isinstance(row.event, PayloadsErased):
                 erased = [(row.recorded_at, row.actor, digest) for digest in row.event.digests]
                 self._statements.run_many(payloads.ERASE, erased)
 
@@ -251,9 +251,7 @@ class Appending:
         self._by_id[draft.event_id] = row
         self.new.append(row)
         if draft.payload is not None:
-            agent_id, salt, content = draft.payload
-            digest = draft.payload.reference.digest
-            self._payloads.append((digest, agent_id, self._recorded_at, salt, content))
+            self._payloads.append(draft.payload.row(self._recorded_at))
         return row
 
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 SALT_BYTES = 32
 
 INSERT = (
-    "INSERT INTO payloads (digest, agent_id, recorded_at, salt, content) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO payloads (digest, agent_id, recorded_at, salt, content, error_line) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (digest) DO NOTHING"
 )
 ERASE = (
-    "UPDATE payloads SET salt = NULL, content = NULL, erased_at = ?, erased_by = ?"
+    "UPDATE payloads SET salt = NULL, content = NULL, error_line = NULL, erased_at = ?, erased_by = ?"
     " WHERE digest = ? AND erased_at IS NULL"
 )
 _LEFT = "SELECT digest FROM payloads WHERE agent_id = ? AND erased_at IS NULL ORDER BY recorded_at, digest"
@@ -31,17 +31,25 @@ _FIND = "SELECT content, erased_at, erased_by FROM payloads WHERE digest = ?"
 
 
 class Payload(NamedTuple):
-    """A text on its way into the log. `salt`: `SALT_BYTES` random bytes."""
+    """A text on its way into the log. `salt`: `SALT_BYTES` random bytes; `error_line`, `likeness`: see `StoredText`."""
 
     agent_id: str
     salt: bytes
     content: str
+    error_line: str | None = None
+    likeness: str | None = None
 
     @property
     def reference(self) -> StoredText:
         """What an event holds of it."""
         content = self.content.encode()
-        return StoredText(digest=sha256(self.salt + content).hexdigest(), size_bytes=len(content))
+        digest = sha256(self.salt + content).hexdigest()
+        return StoredText(digest=digest, size_bytes=len(content), likeness=self.likeness)
+
+    def row(self, recorded_at: int) -> tuple[object, ...]:
+        """The values of `INSERT`."""
+        digest = self.reference.digest
+        return digest, self.agent_id, recorded_at, self.salt, self.content, self.error_line
 
 
 class Found(NamedTuple):

@@ -101,6 +101,7 @@ payloads = Table(
     Column("recorded_at", BIG, nullable=False),
     Column("salt", LargeBinary),
     Column("content", Text),
+    Column("error_line", Text),
     Column("erased_at", BIG),
     Column("erased_by", Text),
     sqlite_strict=True,

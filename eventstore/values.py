@@ -114,12 +114,14 @@ class StoredText:
     """A text that is kept beside the log, so that it can be erased: see `docs/redaction.md`.
 
     `digest`: SHA-256 (hex) over its salt and its UTF-8; its key in the table `payloads`. Null in what older releases
-    wrote into the event itself: that is in `text`, and cannot be erased.
+    wrote into the event itself: that is in `text`, and cannot be erased. `likeness`: the first 16 hex digits of the
+    SHA-256 of its error line with what varies replaced, which tells like failures from others once it is erased.
     """
 
     digest: str | None
     size_bytes: int
     text: str | None = None
+    likeness: str | None = None
 
 
 @record

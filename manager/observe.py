@@ -21,6 +21,7 @@ from manager.process.identity import Identity, Match, prove
 from manager.process.signalling import ProvenProcess
 from manager.recovery import ExitRecord, FailedExec, Observed, Presence
 from manager.redaction import BY_RULES_ALONE
+from projections.fingerprint import error_line, likeness, normalised
 
 
 class Look(NamedTuple):
@@ -91,7 +92,8 @@ def _last_output(path: str, files: AttemptFiles) -> Payload | None:
     if not lines:
         return None
     agent_id = Path(path).parent.name
-    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines))
+    line = normalised(error_line(lines))
+    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines), line, likeness(line))
 
 
 def _is_identity_lost(path: str, files: AttemptFiles) -> bool:

@@ -48,19 +48,30 @@ class Fingerprint(NamedTuple):
 def fingerprint(cause: str, exit_: Mapping[str, Any] | None, lines: Sequence[str]) -> Fingerprint:
     """The fingerprint of an end with this cause, `exit` as ZOMBIE_REAPED holds it, and the last lines of output."""
     line = normalised(error_line(lines))
-    content = json.dumps([cause, _what_counts(exit_), line], separators=(",", ":"))
-    return Fingerprint(hashlib.sha256(content.encode()).hexdigest()[:16], line)
+    return Fingerprint(of_likeness(cause, exit_, likeness(line)), line)
+
+
+def of_likeness(cause: str, exit_: Mapping[str, Any] | None, likeness_: str) -> str:
+    """The id of a fingerprint whose error line has this `likeness`."""
+    return _digest(json.dumps([cause, _what_counts(exit_), likeness_], separators=(",", ":")))
+
+
+def likeness(line: str) -> str:
+    """What stands for a normalised error line where the line itself may be erased: 16 hex digits."""
+    return _digest(line)
 
 
 def of_end(outcome: Mapping[str, Any], exit_: Mapping[str, Any] | None, lines: Sequence[str]) -> Fingerprint:
     """The fingerprint of FAILED or LOST, whose data `outcome` is.
 
     Where there are no lines, as of a program that was not even started, its message or reason stands in for them.
+    What was erased is still told apart by its likeness.
     """
     message = outcome.get("message") or outcome.get("reason")
-    return fingerprint(
-        str(outcome.get("cause", "unknown")), exit_, lines or ([str(message)] if message else [])
-    )
+    cause, stored = str(outcome.get("cause", "unknown")), outcome.get("last_output")
+    found = fingerprint(cause, exit_, lines or ([str(message)] if message else []))
+    known = stored.get("likeness") if isinstance(stored, Mapping) else None
+    return found._replace(id=of_likeness(cause, exit_, known)) if known else found
 
 
 def error_line(lines: Sequence[str]) -> str:
@@ -80,6 +91,10 @@ def normalised(line: str) -> str:
 def plain(line: str) -> str:
     """The line without the escape sequences of terminals, and of bounded length."""
     return _ESCAPES.sub("", line[:LONGEST_LINE])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _what_counts(exit_: Mapping[str, Any] | None) -> list[Any]:

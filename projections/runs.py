@@ -15,7 +15,7 @@ from eventstore.state import State
 from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of, exit_columns
 from projections.checkpoints import FOLLOWING_VERSIONS
-from projections.fingerprint import fingerprint
+from projections.fingerprint import fingerprint, of_likeness
 from projections.rows import Row, json_list, json_object, upsert, values
 
 Key = tuple[str, int]
@@ -84,9 +84,7 @@ def run_row(row: Row | None, recorded: RecordedEvent, *, before: Row | None) -> 
         "position": recorded.position,
     }
     if isinstance(event, ev.AgentFailed | ev.AgentLost):
-        changed["fingerprint"], changed["error_line"] = fingerprint(
-            changed["cause"], _exit(changed), _lines(event) or (changed["message"],)
-        )
+        changed |= _likeness(changed, event)
     return changed
 
 
@@ -168,10 +166,17 @@ def _judged(at: int, outcome: State) -> Row:
     return {"outcome": str(outcome), "judged_at": at}
 
 
-def _lines(event: ev.AgentFailed | ev.AgentLost) -> list[str]:
-    """The output that is in the log itself: what is kept beside it may be erased, and is no part of a fold."""
+def _likeness(row: Row, event: ev.AgentFailed | ev.AgentLost) -> Row:
+    """What failures of its kind share. The error line is here only where the log itself has it: nothing erasable."""
     output = event.last_output if isinstance(event, ev.AgentFailed) else None
-    return output.text.splitlines() if output and output.text else []
+    lines = output.text.splitlines() if output and output.text else []
+    found = fingerprint(row["cause"], _exit(row), lines or (row["message"],))
+    if output is None or output.likeness is None:
+        return {"fingerprint": found.id, "error_line": found.line}
+    return {
+        "fingerprint": of_likeness(row["cause"], _exit(row), output.likeness),
+        "output_digest": output.digest,
+    }
 
 
 def _exit(row: Row) -> Row | None:

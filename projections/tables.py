@@ -134,6 +134,7 @@ runs = Table(
     Column("is_recovered", Integer),
     Column("fingerprint", Text),
     Column("error_line", Text),
+    Column("output_digest", Text),
     Column("stop_cause", Text),
     Column("stop_actor", Text),
     Column("stop_reason", Text),

@@ -44,7 +44,10 @@ VIEWS = {
             coalesce(ended_at, judged_at) AS over_at,
             CASE WHEN ended_at >= started_at THEN (ended_at - started_at) / 1000000.0 END AS duration_seconds,
             state, outcome, cause, message, exit_kind, exit_code, exit_signal, exit_reason, exit_source, is_recovered,
-            fingerprint, error_line, stop_cause, stop_actor, stop_reason, user_seconds, system_seconds,
+            fingerprint,
+            coalesce((SELECT payloads.error_line FROM payloads WHERE payloads.digest = runs.output_digest), error_line)
+                AS error_line,
+            stop_cause, stop_actor, stop_reason, user_seconds, system_seconds,
             max_memory_bytes, oom_killed, leftovers, restart_number, restart_delay_seconds, has_given_up
         FROM runs""",
     "report_failures": """
@@ -134,6 +137,7 @@ def _payloads() -> None:
         sa.Column("recorded_at", BIG, nullable=False),
         sa.Column("salt", sa.LargeBinary),
         sa.Column("content", sa.Text),
+        sa.Column("error_line", sa.Text),
         sa.Column("erased_at", BIG),
         sa.Column("erased_by", sa.Text),
         sqlite_strict=True,
@@ -209,6 +213,7 @@ def _runs() -> None:
         sa.Column("is_recovered", sa.Integer),
         sa.Column("fingerprint", sa.Text),
         sa.Column("error_line", sa.Text),
+        sa.Column("output_digest", sa.Text),
         sa.Column("stop_cause", sa.Text),
         sa.Column("stop_actor", sa.Text),
         sa.Column("stop_reason", sa.Text),

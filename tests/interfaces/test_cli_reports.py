@@ -42,6 +42,30 @@ def lived(outlive: CommandLine) -> CommandLine:
     return outlive
 
 
+def test_what_is_alike_is_alike_in_reports_and_post_mortems(outlive: CommandLine) -> None:
+    """Failures with one exit code and two reasons are two kinds, by one name everywhere, also once erased."""
+    for name, line in (("a", "no room on disk 7"), ("b", "no room on disk 8"), ("c", "no route")):
+        outlive.run("--start-window", "0ms", "--name", name, "--", "sh", "-c", f"echo {line} >&2; exit 1")
+        outlive("wait", name)
+    outlive("run", "--name", "never", "--", "/nowhere")
+    told = {name: outlive.json("why", name)["alike"] for name in ("a", "b", "c", "never")}
+    found = outlive.json("report", "failures", "--by", "fingerprint")["rows"]
+    assert {row["group"]: row["failures"] for row in found} == {
+        told["a"]["fingerprint"]: 2,
+        told["c"]["fingerprint"]: 1,
+        told["never"]["fingerprint"]: 1,
+    }
+    assert {row["error_line"] for row in found} == {one["line"] for one in told.values()}
+    assert told["a"]["line"] == "no room on disk <n>"
+    assert outlive("erase", "c").returncode == 0
+    again = {
+        row["group"]: row["error_line"]
+        for row in outlive.json("report", "failures", "--by", "fingerprint")["rows"]
+    }
+    assert again[told["c"]["fingerprint"]] is None
+    assert outlive.json("why", "c")["alike"]["fingerprint"] == told["c"]["fingerprint"]
+
+
 def test_reports_of_real_agents(lived: CommandLine) -> None:
     """Rates, fingerprints, durations, restarts, uptime and coordinators are those of what ran."""
     found = lived.json("report", "failures", "--by", "label:team")
@@ -50,7 +74,7 @@ def test_reports_of_real_agents(lived: CommandLine) -> None:
     assert (rows[FORMULA]["failure_rate"], rows["blue"]["success_rate"]) == (1.0, 1.0)
     assert (found["total"]["ended"], found["total"]["success_rate"]) == (4, 0.25)
     (alike,) = lived.json("report", "failures", "--by", "fingerprint")["rows"]
-    assert (alike["failures"], alike["agents"], alike["error_line"]) == (3, 2, "ended with exit code <n>")
+    assert (alike["failures"], alike["agents"], alike["error_line"]) == (3, 2, "job <n> broke")
     assert alike["first_failed_at"] < alike["last_failed_at"]
     durations = {row["group"]: row for row in lived.json("report", "durations")["rows"]}
     assert {name: row["attempts"] for name, row in durations.items()} == {"good": 1, "once": 1, "twice": 2}

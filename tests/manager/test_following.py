@@ -29,8 +29,8 @@ def test_they_are_near_while_it_lives_and_complete_once_it_has_gone(home: Path) 
         reader = manager._coordinator.store.reader()
         until(lambda: behind(reader) == 0)
         reader.close()
-        ((outcome, code, line),) = _rows(home, "SELECT outcome, exit_code, error_line FROM runs")
-        assert (outcome, code, line) == ("FAILED", 3, "ended with exit code <n>")
+        ((outcome, code, line),) = _rows(home, "SELECT outcome, exit_code, error_line FROM report_attempts")
+        assert (outcome, code, line) == ("FAILED", 3, "no such thing")
     head = _rows(home, "SELECT max(position) FROM events")
     assert _rows(home, "SELECT DISTINCT position FROM projections") == head
     assert _rows(home, "SELECT type FROM timeline ORDER BY position DESC LIMIT 1") == [
