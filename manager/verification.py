@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from eventstore import segments, trust
+from eventstore import payloads, segments, trust
 from eventstore.chain import Verdict, without_evidence
 from eventstore.checkpoints import Checkpoint, Key
 from eventstore.errors import NoDatabase, StoreDamaged
@@ -110,6 +110,8 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
 def _with_database(found: Verification, reader: Reader) -> Verification:
     """What was found, and what is wrong with the database itself or, where all else is good, with rows made from it."""
     faults = [*found.faults, *reader.faults()]
+    if found.verdict.is_intact and not faults:
+        faults = [f"{fault}; put it back from a backup" for fault in islice(payloads.wrong(reader), _SHOWN)]
     if found.verdict.is_intact and not faults:
         wrong = islice(differences(reader), _SHOWN)
         faults = [f"{difference}; run `outlive rebuild`" for difference in wrong]

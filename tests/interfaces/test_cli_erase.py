@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,24 @@ def test_what_an_agent_wrote_is_erased_and_the_log_is_whole(failed: CommandLine)
     assert failed("verify").returncode == 0
     assert failed("rebuild", "--check").returncode == 0
     assert next(failed.home.rglob("error.log")).read_text().startswith("[erased by uid:")
+
+
+FORGED = "UPDATE payloads SET content = 'somebody typed rm'"
+REMOVED = "DELETE FROM payloads"
+ERASED = "UPDATE payloads SET content = NULL, salt = NULL, erased_at = 1, erased_by = 'uid:0/cli'"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(FORGED, "is not what"), (REMOVED, "is missing"), (ERASED, "no event says so")]
+)
+def test_a_forged_last_word_was_believed(failed: CommandLine, change: str, said: str) -> None:
+    """Texts beside the log are held against the digests in it: no other words, no silent loss."""
+    assert failed("verify").returncode == 0
+    with closing(sqlite3.connect(failed.home / "events.db")) as database, database:
+        database.execute(change)
+    done = failed("verify")
+    assert (done.returncode, said in done.stderr) == (6, True), done.stderr
+    assert "somebody typed rm" not in failed("why", "it").stdout
 
 
 def test_output_is_erased_on_request(failed: CommandLine) -> None:
