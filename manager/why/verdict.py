@@ -27,6 +27,8 @@ PROMPT_MICROSECONDS = (
     5_000_000  # an order's signal ends a process within this, or that it did is no more than likely
 )
 SIGKILL = 9
+SIGTERM = 15
+UNRECORDED = "; only a stop while the log cannot be written goes before its record, which can be lost"
 _SOURCES: dict[str, tuple[Source, str]] = {
     "shim record": ("shim record", "its shim, the parent of the process, saw the end and wrote it down"),
     "pidfd": ("kernel", "the kernel told it, by the handle that a coordinator held on the process"),
@@ -134,19 +136,17 @@ def _signal(history: History, number: int) -> Verdict:
     evidence.append(
         Evidence(
             source="log",
-            text=f"outlive did not send signal {number}: each signal has its event first, and {ours}",
+            text=f"outlive has no event of sending signal {number}: each signal has its event first, and {ours}"
+            + (UNRECORDED if number in (SIGTERM, SIGKILL) else ""),
             positions=_at(history.entries[0]),
         )
     )
     evidence.append(
         Evidence(source="nobody", text="who sent it is not recorded by the kernel, so it is unknown")
     )
-    certainty = "certain"
+    certainty = "likely" if number in (SIGTERM, SIGKILL) else "certain"
     if number == SIGKILL:
         evidence += _oom_evidence(history)
-        certainty = (
-            "certain" if history.reaped and history.reaped.data.get("oom_killed") is False else "likely"
-        )
     return _judged(history, "signal by someone else", certainty, evidence)
 
 

@@ -59,7 +59,7 @@ def summary(found: PostMortem) -> str:
         case "oom":
             return f"{who} was killed by the kernel for want of memory ({how})."
         case "signal by someone else":
-            return f"{who} was ended by {how}, which outlive did not send; who did is unknown."
+            return f"{who} was ended by {how}, of which outlive has no record; who sent it is unknown."
         case "failed start":
             return f"{who} did not start: {_message(found)}{_said(found)}."
         case "limit":

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.mutation.mutants import mutants
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("eventstore", "projections", "manager", "migrations", "tests", "pyproject.toml")
+PARTS = ("eventstore", "projections", "manager", "migrations", "tests", "docs", "README.md", "pyproject.toml")
 FILES = (
     "eventstore/chain.py",
     "eventstore/lifecycle.py",
