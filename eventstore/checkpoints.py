@@ -94,7 +94,11 @@ def parse(line: bytes | str) -> Checkpoint | None:
         head = Head(found["position"], bytes.fromhex(found["hash"]), since // timedelta(microseconds=1))
         checkpoint = Checkpoint(head, found["home"], found["key"], found["signature"])
         texts = (checkpoint.home, checkpoint.key or "", checkpoint.signature or "")
-        is_right = head.position > 0 and len(head.hash) == 32 and all(isinstance(text, str) for text in texts)
+        is_right = (
+            0 < head.position < 2**63
+            and len(head.hash) == 32
+            and all(isinstance(text, str) for text in texts)
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return checkpoint if is_right else None

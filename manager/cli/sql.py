@@ -19,7 +19,7 @@ FORMATS = ("table", "json", "csv")
 
 @click.command("sql")
 @click.argument("statement", metavar="SELECT")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, help="At most so many rows [1000].")
+@click.option("--limit", type=click.IntRange(1, 10**9), default=1000, help="At most so many rows [1000].")
 @click.option("--timeout", type=DURATION, default=10.0, help="At most so long [10s]; exit 124 after it.")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="table", help="[table]; --json is --format json."

@@ -73,6 +73,7 @@ def test_a_line_says_all_of_it() -> None:
     [
         {"schema": "outlive.checkpoint/2"},
         {"position": 0},
+        {"position": 2**63},
         {"position": "17"},
         {"hash": "00"},
         {"time": "2023-11-14"},
