@@ -168,6 +168,7 @@ def test_a_second_start_of_an_agent_would_be_counted(played: Played, tmp_path: P
     assert facts.contradicted == ["quick"]
 
 
+@pytest.mark.damages
 def test_a_changed_log_would_not_be_called_verified(played: Played, tmp_path: Path) -> None:
     """The word is earned: with one byte of one event changed, the last line says NOT VERIFIED."""
     copy = Path(shutil.copytree(played.folder, tmp_path / "copy"))

@@ -117,6 +117,18 @@ def rolling_back(run: Run, crashes: Crashes, crash: Crash) -> None:
         database.execute("DROP TRIGGER refuse")
 
 
+def erasing(run: Run, crashes: Crashes, crash: Crash) -> None:
+    """Somebody has what a failed agent wrote erased."""
+    name = f"tells-{crashes.fresh()}"
+    with dying(run, crashes, crash) as coordinator:
+        [agent] = coordinator.spawn(
+            run.agent("--flood", "1000", "--exit-after", "0.3", "--code", "3"), names=[name]
+        )
+        coordinator.ask("wait", agents=[agent])
+        command(run, "erase", name, "--output")
+    assert command(run, "erase", name, "--output").returncode == 0
+
+
 Situation = Callable[[Run, Crashes, Crash], None]
 SITUATIONS: dict[Situation, str] = {
     taking_over: "coordinator.before_takeover coordinator.after_takeover",
@@ -130,6 +142,9 @@ SITUATIONS: dict[Situation, str] = {
     refusing_a_stranger: "coordinator.before_refusal coordinator.after_refusal",
     hanging_up: "coordinator.after_hanging_up",
     rolling_back: "store.before_rollback store.after_rollback",
+    erasing: """
+        coordinator.before_output_erased coordinator.after_output_erased store.before_scrub store.after_scrub
+    """,
 }
 
 

@@ -9,6 +9,7 @@ import functools
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import manager.decide
@@ -268,8 +269,9 @@ def environments_are_recorded() -> None:
     """A spec that is recorded as it was given."""
 
     def make(original: Any) -> Any:
-        def recorded(spec: AgentSpec) -> Any:
-            return original(spec.model_copy(update={"labels": dict(spec.env)}))
+        def recorded(spec: AgentSpec, _redactor: Any = None) -> Any:
+            told = original(spec.model_copy(update={"env": {}, "labels": {}}))
+            return replace(told, labels=dict(spec.env))
 
         return recorded
 
