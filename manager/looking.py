@@ -1,4 +1,7 @@
-"""What `Manager` answers: questions about agents and the log, which change no agent."""
+"""What `Manager` answers: questions about agents and the log, which change no agent.
+
+What only a few questions need is imported when they are asked: each command that starts an agent pays for the rest.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import concurrent.futures
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventstore.errors import InvalidRequest, StoreUnavailable
 from eventstore.record import RecordedEvent
@@ -14,15 +17,15 @@ from eventstore.samples import Sample, samples
 from eventstore.store import now_microseconds
 from eventstore.values import Health
 from manager import commands as do
-from manager.analysis import Analysis, Name, analyse
 from manager.coordinator import Coordinator
 from manager.errors import TimedOut, system_refusals
 from manager.status import AgentStatus, HealthCheck, Summary
 from manager.view import View
-from manager.why.collect import why
-from manager.why.model import PostMortem
-from projections.catchup import catch_up
-from projections.reporting import Report, report
+
+if TYPE_CHECKING:
+    from manager.analysis import Analysis, Name
+    from manager.why.model import PostMortem
+    from projections.reporting import Report
 
 AgentRef = str | AgentStatus
 
@@ -75,6 +78,8 @@ class Looking:
         Of one that runs: what is known so far, and the last failure. Raises `InvalidRequest` where there was no such
         attempt.
         """
+        from manager.why.collect import why
+
         return why(self._view, _ref(agent), attempt)
 
     def report(
@@ -90,8 +95,9 @@ class Looking:
         A log that cannot be written is reported as far as its projections have come (`Report.position`). Raises
         `InvalidRequest` for a report or a grouping that there is not.
         """
-        with contextlib.suppress(StoreUnavailable):
-            catch_up(self._coordinator.store)
+        from projections.reporting import report
+
+        self._catch_up()
         return report(
             self._view.reader,
             name,
@@ -113,8 +119,9 @@ class Looking:
 
         `threshold`: the least score. Raises `InvalidRequest` for an analysis that there is not.
         """
-        with contextlib.suppress(StoreUnavailable):
-            catch_up(self._coordinator.store)
+        from manager.analysis import analyse
+
+        self._catch_up()
         return analyse(
             self._view,
             name,
@@ -132,6 +139,12 @@ class Looking:
     check_process_health = health
 
     # --- details ------------------------------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        from projections.catchup import catch_up
+
+        with contextlib.suppress(StoreUnavailable):
+            catch_up(self._coordinator.store)
 
     def _id(self, agent: AgentRef) -> str:
         return agent.id if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False).id

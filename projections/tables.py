@@ -63,7 +63,6 @@ Index(
     agents.c.name,
     unique=True,
     sqlite_where=text("is_final = 0"),
-    postgresql_where=text("is_final = 0"),
 )
 Index("agents_name", agents.c.name)
 Index("agents_state", agents.c.state)

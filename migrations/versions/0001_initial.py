@@ -115,14 +115,7 @@ def _agents() -> None:
         *_facts(),
         sqlite_strict=True,
     )
-    op.create_index(
-        "agents_live_name",
-        "agents",
-        ["home", "name"],
-        unique=True,
-        sqlite_where=sa.text("is_final = 0"),
-        postgresql_where=sa.text("is_final = 0"),
-    )
+    op.execute("CREATE UNIQUE INDEX agents_live_name ON agents (home, name) WHERE is_final = 0")
     op.create_index("agents_name", "agents", ["name"])
     op.create_index("agents_state", "agents", ["state"])
     op.create_table(
