@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from eventstore import chain
-from eventstore.checkpoints import Checkpoint
+from eventstore.checkpoints import Checkpoint, Key
 from eventstore.reader import Reader
 from eventstore.record import RecordedEvent
 from manager.attemptsecrets import redactor_of
@@ -26,7 +26,7 @@ from manager.newfile import NewFile
 
 SCHEMA = "outlive.bundle/1"
 MANIFEST, EVENTS, LEAVES, CHECKPOINT = "manifest.json", "events.jsonl", "leaves.bin", "checkpoint.json"
-SAMPLES = "samples.jsonl"
+SAMPLES, SIGNATURE = "samples.jsonl", "signature.json"
 OUTPUT_BYTES = 16 << 20  # of each stream of each attempt, from its end
 
 _SAMPLE = ("agent_id", "attempt", "sampled_at", "cpu_percent", "memory_bytes", "threads", "processes")
@@ -39,10 +39,12 @@ def write(
     *,
     checkpoint: Checkpoint,
     outputs: Iterable[tuple[str, Path]],
+    key: Key | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of an agent whose last event is not after `checkpoint`; its manifest.
 
-    `outputs`: name within the bundle, and the file of the output, which may be missing.
+    `outputs`: name within the bundle, and the file of the output, which may be missing. The holder of `key`
+    says by it that these are all of the agent's events up to the checkpoint; hashes alone cannot.
     """
     rows = list(reader.events(stream=f"agent/{agent}", until=checkpoint.head.position))
     start = rows[0].position
@@ -70,6 +72,9 @@ def write(
         },
     }
     text = json.dumps(manifest, indent=1).encode() + b"\n"
+    if key is not None and key.sign is not None:
+        signed = {"key": key.id, "signature": key.sign(signed_bytes(text)).hex()}
+        members[SIGNATURE] = json.dumps(signed).encode() + b"\n"
     with (
         gzip.GzipFile(fileobj=cast("IO[bytes]", file), mode="wb", filename="", mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
@@ -79,6 +84,11 @@ def write(
             member.size, member.mode = len(content), 0o600
             archive.addfile(member, io.BytesIO(content))
     return manifest
+
+
+def signed_bytes(manifest: bytes) -> bytes:
+    """What is signed of a bundle: its schema, and the digest of `manifest.json` as it stands, a line each."""
+    return f"{SCHEMA}\n{sha256(manifest).hexdigest()}\n".encode()
 
 
 def output_files(home: Path, agent: str) -> Iterator[tuple[str, Path]]:

@@ -20,7 +20,8 @@ from eventstore.chain import GENESIS, ORDER, Verdict
 from eventstore.checkpoints import Checkpoint, Key, parse
 from eventstore.errors import InvalidRequest, OutliveError
 from eventstore.record import Head
-from manager.bundling import CHECKPOINT, EVENTS, LEAVES, MANIFEST
+from manager import signing
+from manager.bundling import CHECKPOINT, EVENTS, LEAVES, MANIFEST, SIGNATURE, signed_bytes
 from manager.bundling import SCHEMA as BUNDLE
 from manager.exporting import END_SCHEMA
 from manager.exporting import SCHEMA as EXPORT
@@ -49,17 +50,21 @@ class NotWhole(OutliveError):
 
 
 class Found(NamedTuple):
-    """A file that is whole: what it is, how many events it has, the last head that it proves, and who signed that."""
+    """A file that is whole: what it is, how many events it has, the last head that it proves, and who signed all of it.
+
+    `signed_by`: the id of a key whose holder says that all events of the agent up to the checkpoint are in it.
+    """
 
     kind: str
     events: int
     head: Head
     checkpoint: Checkpoint | None
     agent: str | None = None
+    signed_by: str | None = None
 
 
 def read(path: Path, *, key: Key | None = None) -> Found:
-    """Check the export or bundle at `path`; with `key` a bundle's checkpoint must be signed with it.
+    """Check the export or bundle at `path`, and every signature in it; with `key` it must be signed with that.
 
     Raises `NotWhole`, and `InvalidRequest` for what is neither of them or cannot be read.
     """
@@ -72,8 +77,10 @@ def read(path: Path, *, key: Key | None = None) -> Found:
         raise InvalidRequest(
             f"cannot read {path}: {error.strerror or error}; name a bundle or an export"
         ) from error
-    if key is not None and (found.checkpoint is None or not found.checkpoint.is_signed_by(key)):
-        raise NotWhole(path, f"its checkpoint is not signed with the key {key.id}")
+    if key is not None and found.signed_by != key.id:
+        raise NotWhole(
+            path, f"it is {_signed(found)}, not by {key.id}: whoever made it could have left out the end"
+        )
     return found
 
 
@@ -160,7 +167,35 @@ def _bundle(path: Path, file: IO[bytes]) -> Found:
         raise NotWhole(path, "an event is not between its beginning and its checkpoint", position=min(own))
     if running != checkpoint.head.hash:
         raise NotWhole(path, "its events and leaves do not give the hash of its checkpoint", position=start)
-    return Found("bundle", len(rows), checkpoint.head, checkpoint, manifest["agent"])
+    if (checkpoint.key, checkpoint.signature) != (None, None):
+        _require_signature(path, CHECKPOINT, checkpoint.key, checkpoint.signature, checkpoint.message)
+    signer = _signer(path, kept)
+    return Found("bundle", len(rows), checkpoint.head, checkpoint, manifest["agent"], signer)
+
+
+def _signer(path: Path, kept: Mapping[str, bytes]) -> str | None:
+    """The key that a bundle is signed with; None where it is not."""
+    if SIGNATURE not in kept:
+        return None
+    found = _object(path, kept[SIGNATURE])
+    message = signed_bytes(kept[MANIFEST])
+    return _require_signature(path, SIGNATURE, found.get("key"), found.get("signature"), message)
+
+
+def _require_signature(path: Path, member: str, key: object, signature: object, message: bytes) -> str:
+    """The key, if the signature in a member is right. Raises `InvalidRequest` without the package to tell."""
+    signer = signing.of_id(str(key))
+    try:
+        is_right = signer is not None and signer.is_signature(bytes.fromhex(str(signature)), message)
+    except ValueError:
+        is_right = False
+    if signer is None or not is_right:
+        raise NotWhole(path, f"its {member} has a false signature")
+    return signer.id
+
+
+def _signed(found: Found) -> str:
+    return "not signed" if found.signed_by is None else f"signed by {found.signed_by}"
 
 
 def _members(path: Path, file: IO[bytes]) -> dict[str, bytes]:
@@ -186,7 +221,8 @@ def _members(path: Path, file: IO[bytes]) -> dict[str, bytes]:
     except _ERRORS as error:
         raise NotWhole(path, f"it is damaged: {error}") from error
     manifest = _object(path, kept.get(MANIFEST, b""))
-    sums.pop(MANIFEST, None)
+    for name in (MANIFEST, SIGNATURE):  # which can hold no digest of themselves
+        sums.pop(name, None)
     if manifest.get("schema") != BUNDLE or manifest.get("files") != sums:
         raise NotWhole(path, "its members are not those of its manifest")
     if not {EVENTS, CHECKPOINT, LEAVES} <= sums.keys():

@@ -76,8 +76,13 @@ def public(given: str) -> Key:
 
     Raises `KeyUnusable`.
     """
+    return of_id(given) or _load(Path(given).expanduser())
+
+
+def of_id(given: str) -> Key | None:
+    """The public key with this id; None for what is no id."""
     if _HEX.fullmatch(given) is None:
-        return _load(Path(given).expanduser())
+        return None
     _require_package()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

@@ -58,14 +58,13 @@ def export_command(*, kind: str, start: int | None, until: int | None, output: P
     "--output", type=FILE, metavar="FILE", help="Write this new file [AGENT.tar.gz, in this directory]."
 )
 @click.option("--no-output", "is_without", is_flag=True, help="Leave out what the agent wrote.")
-@click.option(
-    "--key", metavar="KEY", help="Sign its checkpoint with the key in this file [OUTLIVE_SIGNING_KEY]."
-)
+@click.option("--key", metavar="KEY", help="Sign it with the key in this file [OUTLIVE_SIGNING_KEY].")
 @shared_options
 def bundle_command(*, agent: str, output: Path | None, is_without: bool, key: str | None) -> int:
     """Write all about AGENT into one file: events, output, samples, and what proves that the events are in the log.
 
-    `verify --bundle FILE` checks it anywhere. Environment values and erasable payloads are not in it.
+    `verify --bundle FILE` checks it anywhere. Only a signature says that its end was not left out. Environment values
+    and erasable payloads are not in it.
     """
     from manager import bundling, comparing, signing
     from manager.home import Home
@@ -80,7 +79,7 @@ def bundle_command(*, agent: str, output: Path | None, is_without: bool, key: st
     outputs = [] if is_without else list(bundling.output_files(home.path, found.id))
     path = output or Path(f"{found.id}.tar.gz")
     with new_file(path) as file:
-        bundling.write(file, view.reader, found.id, checkpoint=checkpoint, outputs=outputs)
+        bundling.write(file, view.reader, found.id, checkpoint=checkpoint, outputs=outputs, key=signer)
     _told(path, file.sha256, file.size)
     return exit_codes.DONE
 

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 @click.option(
     "--bundle", type=FILE, metavar="FILE", help="Check a bundle or an export by itself; no home is needed."
 )
-@click.option("--key", metavar="KEY", help="Checkpoints must be signed with this key: its id, or a PEM file.")
+@click.option(
+    "--key",
+    metavar="KEY",
+    help="Checkpoints, or the bundle, must be signed with this key: its id, or a PEM file.",
+)
 @shared_options
 def verify_command(
     *,
@@ -142,11 +146,17 @@ def _file(session: Session, path: Path, key: Key | None) -> int:
                 "checked": found.events,
                 "head": head,
                 "checkpoint": checkpoint,
+                "signed_by": found.signed_by,
             }
         )
     else:
         whose = "" if found.agent is None else f" of agent {found.agent}"
         write(f"intact {found.kind}: {found.events} events{whose}, head {head['position']} {head['hash']}")
+        if found.signed_by is None:
+            write("not signed: whoever made it could have left out the end")
+        else:
+            known = "" if key else "; `--key` tells whether that is the one you know"
+            write(f"all up to {head['position']}, signed by {found.signed_by}{known}")
     return exit_codes.DONE
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.interfaces.command_line import CommandLine, end_all
+from tests.interfaces.kept import Kept
 
 
 @pytest.fixture
@@ -20,3 +21,9 @@ def outlive(tmp_path: Path) -> Iterator[CommandLine]:
             process.kill()
         process.communicate()
     end_all(command.home)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Made once; nobody changes it."""
+    return Kept(tmp_path_factory.mktemp("kept"))

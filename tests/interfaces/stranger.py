@@ -109,6 +109,17 @@ def check_checkpoint(found: dict[str, Any], key: str | None) -> None:
             wrong("false signature")
 
 
+def check_signature(manifest: bytes, member: bytes | None, key: str | None) -> None:
+    """That of a bundle, where there is one or one is asked for."""
+    found: dict[str, Any] = {"key": None} if member is None else json.loads(member)
+    if key is not None and found["key"] != key:
+        wrong("the bundle is not signed with that key")
+    if member is not None:
+        message = f"outlive.bundle/1\n{hashlib.sha256(manifest).hexdigest()}\n".encode()
+        if not is_signature(bytes.fromhex(found["key"]), message, bytes.fromhex(found["signature"])):
+            wrong("false signature of the bundle")
+
+
 def check_export(lines: list[bytes]) -> dict[str, Any]:
     """An export by itself."""
     first, *rows, last = (json.loads(line) for line in lines)
@@ -142,7 +153,8 @@ def check_bundle(path: str, key: str | None) -> dict[str, Any]:
             if not member.isreg() or content is None or member.name in members:
                 wrong("strange member")
             members[member.name] = content.read()
-    manifest = json.loads(members.pop("manifest.json"))
+    text, signed = members.pop("manifest.json"), members.pop("signature.json", None)
+    manifest = json.loads(text)
     sums = {
         name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in members.items()
@@ -173,7 +185,8 @@ def check_bundle(path: str, key: str | None) -> dict[str, Any]:
             wrong(f"event at {position}")
     if running != checkpoint["hash"]:
         wrong("not the log of the checkpoint")
-    check_checkpoint(checkpoint, key)
+    check_checkpoint(checkpoint, None)
+    check_signature(text, signed, key)
     return {"events": len(rows), "position": checkpoint["position"], "hash": running}
 
 
