@@ -49,7 +49,7 @@ class PastView(View):
 
     def last_lines(self, status: AgentStatus, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The last lines of an attempt that had ended; what others had written by then is not known."""
-        return super().last_lines(status, count) if status.ended_at else ((), ())
+        return super().last_lines(status, count) if status.exit or status.outcome else ((), ())
 
     def _statuses(self, rows: list[AgentRow], with_vitals: bool) -> list[AgentStatus]:
         return [
@@ -74,8 +74,12 @@ class PastView(View):
 def view_at(view: View, moment: Moment, *, now: int) -> PastView:
     """What `view` would have shown at `moment`; `view` is used up by it.
 
-    Raises `NoDatabase` where nothing was recorded yet, `InvalidRequest` for a moment that the log does not reach.
+    Raises `InvalidRequest` for a moment that the log does not reach.
     """
+    if view.is_empty:
+        raise InvalidRequest(
+            f"cannot look at the past of {view.home}: nothing was recorded there yet; start an agent with `outlive run`"
+        )
     if moment.instant is None:
         assert moment.position is not None
         return PastView.over(view, moment.position, _instant_of(view.reader, moment.position))

@@ -60,7 +60,7 @@ class AgentStatus:
 
     Times are RFC 3339 UTC text with microseconds. `note` is one short phrase for people: an exit, a reason, a warning.
     `is_alive` is what was observed; an agent whose state is RUNNING and that is not alive has ended without a
-    coordinator to record it, and the next one will.
+    coordinator to record it, and the next one will. `ended_at` and `runtime_seconds` are None where nobody saw the end.
     """
 
     id: str
@@ -95,7 +95,7 @@ class AgentStatus:
     def is_running(self) -> bool:
         """Whether it is alive; where nobody can look, whether the log has its process as started and not ended."""
         if self.is_alive is None:
-            return self.pid is not None and self.ended_at is None
+            return self.pid is not None and self.exit is None
         return self.is_alive
 
     def as_json(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from eventstore.crashpoints import crash_point
 from eventstore.record import rfc3339
 from eventstore.state import AgentState, Ended, Live, State, Waiting
-from eventstore.values import Exit
+from eventstore.values import Exit, ExitUnknown
 from manager.attemptsecrets import redactor_of
 from manager.output import last_lines
 
@@ -95,6 +95,7 @@ def describe(agent_id: str, state: AgentState) -> dict[str, Any]:
     phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
     live = phase if isinstance(phase, Live | Ended) else None
     ended = phase if isinstance(phase, Ended) else None
+    is_unseen = ended is not None and (isinstance(ended.exit, ExitUnknown) or ended.outcome is State.LOST)
     return {
         "id": agent_id,
         "name": state.name,
@@ -103,7 +104,7 @@ def describe(agent_id: str, state: AgentState) -> dict[str, Any]:
         "attempt": state.attempt,
         "pid": live.process.pid if live is not None and live.process is not None else None,
         "started_at": rfc3339(live.started_at) if live is not None and live.started_at is not None else None,
-        "ended_at": rfc3339(ended.ended_at) if ended is not None else None,
+        "ended_at": rfc3339(ended.ended_at) if ended is not None and not is_unseen else None,
         "exit": _exit(ended.exit) if ended is not None and ended.exit is not None else None,
         "version": state.version,
     }

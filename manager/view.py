@@ -234,8 +234,12 @@ def _target(row: AgentRow) -> vitals.Target:
 
 def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | None = None) -> AgentStatus:
     """The row, and what was seen of its process: by a look just now, or up to the instant `as_of`."""
+    is_unseen = row.exit_kind == "unknown" or row.outcome == "LOST"  # `ended_at` is when that was found out
+    ended_at = None if is_unseen else row.ended_at
     end = row.ended_at or as_of or (time_ns() // 1000 if seen.processes else None)
-    runtime = None if row.started_at is None or end is None else max(0, end - row.started_at) / 1e6
+    runtime = (
+        None if row.started_at is None or end is None or is_unseen else max(0, end - row.started_at) / 1e6
+    )
     is_gone = is_looked_at and row.ended_at is None and row.pid is not None and not seen.processes
     status = AgentStatus(
         id=row.agent_id,
@@ -244,7 +248,7 @@ def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | N
         attempt=row.attempt,
         pid=row.pid,
         started_at=_time(row.started_at),
-        ended_at=_time(row.ended_at),
+        ended_at=_time(ended_at),
         exit=_exit(row),
         outcome=row.outcome,
         health=row.health,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,8 @@ def material_of(view: View, reference: str) -> Material:
     outside = _outside(view)  # before the log is looked at, which may grow meanwhile
     status = view.agent(reference)
     is_alive = None if status.is_final else status.is_alive
-    return collect(view.reader, status.id, is_alive=is_alive, outside=outside)
+    found = collect(view.reader, status.id, is_alive=is_alive, outside=outside)
+    return replace(found, as_of=view.as_of)
 
 
 def explain(material: Material, attempt: int | None) -> PostMortem:

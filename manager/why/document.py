@@ -17,6 +17,7 @@ def as_json(found: PostMortem) -> dict[str, Any]:
     """Times as RFC 3339 in UTC, hashes in hex; events as `outlive events --json` prints them."""
     return {
         "schema": SCHEMA,
+        **({} if found.as_of is None else {"as_of": rfc3339(found.as_of)}),
         "summary": words.summary(found),
         "id": found.agent_id,
         "name": found.name,

@@ -68,13 +68,14 @@ def _end(history: History, following: History | None, now: int) -> int:
 
 def _attempt(history: History, end: int) -> Band:
     how = "" if history.exit is None else f", {exit_text(history.exit)}"
-    ran = duration_text((end - history.entries[0].at) / SECOND)
+    is_seen = history.outcome is None or history.ended_at is not None
+    ran = f", {duration_text((end - history.entries[0].at) / SECOND)} long" if is_seen else ""
     return Band(
         start=history.entries[0].at,
         end=end,
         kind="open" if history.outcome is None else _OUTCOMES[history.outcome.type],
         label=f"{history.number} {history.state}",
-        title=f"attempt {history.number}: {history.state}{how}, {ran} long",
+        title=f"attempt {history.number}: {history.state}{how}{ran}",
         short=str(history.number),
     )
 

@@ -86,7 +86,8 @@ class Material:
 
     `is_alive`: whether its process was seen alive just now; null where nobody looked, as for a time long ago.
     `failures` are the newest of all agents, this one's among them; `is_all_failures` false: there are older ones.
-    `outside`: the head that is kept outside the log; null where that is missing.
+    `outside`: the head that is kept outside the log; null where that is missing. `as_of`: the instant that is
+    looked at, in microseconds, where it is not the present.
     """
 
     agent_id: str
@@ -101,3 +102,4 @@ class Material:
     head: Head
     outside: Head | None
     checkpoint: Checkpoint | None
+    as_of: int | None = None

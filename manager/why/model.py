@@ -16,6 +16,8 @@ class PostMortem:
 
     `events`: of the attempt, the last of them where there are very many; `home_events`: coordinators and recoveries
     from before its start until after its end. `error_line`: the last line that speaks of an error, as it was written.
+    `ended_at`: null as well where it is over and nobody saw when. `as_of`: the instant that is
+    looked at, where it is not the present.
     """
 
     agent_id: str
@@ -44,6 +46,12 @@ class PostMortem:
     alike: Alike | None
     last_failure: EarlierFailure | None
     proof: Proof
+    as_of: int | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, seen or not."""
+        return self.verdict.cause != "still running"
 
     def as_json(self) -> dict[str, Any]:
         """The object of `why --json`: `outlive.why/1`, documented in docs/post-mortem.md."""

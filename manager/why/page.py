@@ -86,7 +86,8 @@ def page(found: PostMortem, life: Life, *, zone: tzinfo | None, made_at: int) ->
         shown={row.position for row in rows},
         trend=[] if found.trend is None else words.trend_text(found.trend),
         left_over=None if found.left_over is None else words.left_over_text(found.left_over),
-        followed=words.followed_text(found.followed) if found.ended_at is not None else None,
+        followed=words.followed_text(found.followed) if found.is_over else None,
+        ended=words.ended_text(found, when) if found.is_over else None,
         followed_rows=[_row(entry, found, zone) for entry in found.followed.entries],
         alike=None if found.alike is None else words.alike_text(found.alike),
         earlier=None if found.last_failure is None else words.earlier_text(found.last_failure),
@@ -128,7 +129,7 @@ def _pictures(found: PostMortem, life: Life, zone: tzinfo | None) -> Iterator[Pi
     if found.attempts > 1:
         some = "all" if len(life.attempts) == found.attempts else f"{len(life.attempts)} of"
         yield _picture(f"{some} {found.attempts} attempts", life, zone)
-    end = life.end if found.ended_at is None else max(entry.at for entry in found.events)
+    end = max(entry.at for entry in found.events) if found.is_over else life.end
     attempt = _window(life, found.requested_at, end)
     yield _picture(f"attempt {found.attempt}", attempt, zone)
     stops = [band for band in attempt.stops if band.start >= found.requested_at]

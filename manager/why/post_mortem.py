@@ -52,7 +52,7 @@ def post_mortem(material: Material, attempt: int | None = None) -> PostMortem:
     lines = material.last_output.get(number, ())
     events, omitted = _bounded(history.entries)
     started = history.first("STARTED")
-    ended = None if history.outcome is None else history.ended_at or history.outcome.at
+    ended = _ended_at(history)
     resources = None if history.reaped is None else history.reaped.data.get("resources")
     first, last = history.entries[0], (*history.entries, *history.after)[-1]
     return PostMortem(
@@ -88,6 +88,7 @@ def post_mortem(material: Material, attempt: int | None = None) -> PostMortem:
             outside=material.outside,
             checkpoint=material.checkpoint,
         ),
+        as_of=material.as_of,
     )
 
 
@@ -218,6 +219,14 @@ def _bounded(entries: tuple[Entry, ...]) -> tuple[tuple[Entry, ...], int]:
     if not omitted:
         return entries, 0
     return (*entries[:FIRST_EVENTS], *entries[FIRST_EVENTS + omitted :]), omitted
+
+
+def _ended_at(history: History) -> int | None:
+    """As somebody saw it; what was never executed ended when that was recorded."""
+    outcome = history.outcome
+    if history.reaped is not None or outcome is None or outcome.type == "LOST":
+        return history.ended_at
+    return outcome.at
 
 
 def _seconds(started: Entry | None, ended: int | None) -> float | None:

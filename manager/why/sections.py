@@ -80,7 +80,7 @@ def _resources(found: PostMortem) -> tuple[str, ...]:
 
 
 def _followed(found: PostMortem, when: When) -> tuple[str, ...]:
-    if found.ended_at is None:
+    if not found.is_over:
         return ()
     return (
         words.followed_text(found.followed),
@@ -105,14 +105,13 @@ def _earlier(found: PostMortem, when: When) -> tuple[str, ...]:
 
 
 def _facts(found: PostMortem, when: When) -> tuple[str, ...]:
-    ended = "not ended" if found.ended_at is None else f"ended {when(found.ended_at)}"
     ran = f", after {duration_text(found.runtime_seconds)}" if found.runtime_seconds is not None else ""
     started = "not started" if found.started_at is None else f"started {when(found.started_at)}"
     labels = " ".join(f"{name}={text}" for name, text in sorted(found.labels.items()))
     return (
         f"{found.name} ({found.agent_id}), attempt {found.attempt} of {found.attempts}: {found.state}",
         f"command: {shlex.join(found.command)}",
-        f"{started}; {ended}{ran}",
+        f"{started}; {words.ended_text(found, when)}{ran}",
         *([f"labels: {labels}"] if labels else []),
     )
 

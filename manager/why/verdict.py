@@ -2,7 +2,7 @@
 
 The first row that fits decides:
 
-    not judged, no exit recorded                            still running
+    not judged, no exit recorded                            still running (likely, where nobody can look)
     exit unknown, other boot id when that was found         host lost (likely)
     exit unknown                                            unknown
     FAILED as a failed start, by a limit, for its health    that
@@ -61,12 +61,15 @@ def _still_running(history: History, is_alive: bool | None) -> Verdict:
         return _judged(
             history, "still running", "certain", [Evidence(source="look", text="its process was seen alive")]
         )
-    text = "no end of it is recorded"
-    evidence = [_event(last, text)]
-    if is_alive is False:
-        gone = "its process was not seen alive; if it has ended, the next coordinator records how"
-        evidence.append(Evidence(source="look", text=gone))
-    return _judged(history, "still running", "unknown" if is_alive is False else "certain", evidence)
+    evidence = [_event(last, "no end of it is recorded")]
+    if is_alive is None:
+        evidence.append(
+            Evidence(source="nobody", text="whether its process was there then, nobody can look any more")
+        )
+        return _judged(history, "still running", "likely", evidence)
+    gone = "its process was not seen alive; if it has ended, the next coordinator records how"
+    evidence.append(Evidence(source="look", text=gone))
+    return _judged(history, "still running", "unknown", evidence)
 
 
 def _nobody_saw(history: History, home: Sequence[Entry]) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from manager.why.model import PostMortem
@@ -113,6 +113,20 @@ def trend_text(trend: Trend) -> list[str]:
     return lines
 
 
+def ended_text(found: PostMortem, when: Callable[[int], str]) -> str:
+    """When it ended; between which instants where nobody saw it. `when` writes an instant."""
+    if not found.is_over:
+        return "not ended"
+    if found.ended_at is not None:
+        return f"ended {when(found.ended_at)}"
+    exit_: Mapping[str, Any] = found.verdict.exit or {}
+    recorded = next(one for one in reversed(found.events) if one.type in ("ZOMBIE_REAPED", "LOST"))
+    earliest = exit_.get("not_before_at") or found.started_at or found.requested_at
+    latest = exit_.get("not_after_at") or recorded.at
+    how = "" if exit_.get("kind") in ("code", "signal") else "unseen, "
+    return f"ended {how}not before {when(earliest)}, not after {when(latest)}"
+
+
 def left_over_text(left: LeftOver) -> str:
     """What was still there after the main process."""
     if left.pids is None:
@@ -172,6 +186,8 @@ def earlier_text(earlier: EarlierFailure) -> str:
 def _going_on(found: PostMortem) -> str:
     if found.verdict.certainty == "unknown":
         return f"is {found.state} in the log, but its process was not seen alive; how it ended is not recorded yet"
+    if found.verdict.certainty == "likely":
+        return f"was {found.state}, as far as was recorded by then"
     if found.state == "STOPPING":
         return "is being stopped, and has not ended yet"
     return "is being started" if found.state == "SPAWNING" else "is still running"

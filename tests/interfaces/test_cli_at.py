@@ -57,7 +57,8 @@ class History:
         """A post-mortem without what is not in the log: a look at the living, samples, what vouches for it."""
         found: Shown = self.json(*arguments)
         del found["proof"]["outside"], found["proof"]["checkpoint"], found["samples"], found["trend"]
-        if found["ended_at"] is None:
+        found.pop("as_of", None)
+        if found["verdict"]["cause"] == "still running":
             del found["verdict"], found["summary"]
         return found
 
@@ -124,7 +125,7 @@ def test_times_positions_and_what_is_refused(
     """A time means the last event before it; a moment that the log does not reach is refused in clear words."""
     history = History(outlive, capsys)
     code, _, error = history.call("at", "1", "ps")
-    assert (code, "nothing was recorded there yet" in error) == (7, True)
+    assert (code, "nothing was recorded there yet" in error) == (2, True)
     outlive.run("--name", "x", "--", "sleep", "600")
     events = [json.loads(line) for line in history.call("events", "--json")[1].splitlines()]
     running = next(event for event in events if event["type"] == "RUNNING")
@@ -133,6 +134,9 @@ def test_times_positions_and_what_is_refused(
     assert then["as_of"] == running["recorded_at"]
     assert then["head"] == {"position": running["position"], "hash": running["hash"]}
     assert [(agent["state"], agent["is_alive"]) for agent in then["agents"]] == [("RUNNING", None)]
+    why = history.json("at", running["recorded_at"], "why", "x")
+    assert (why["as_of"], why["verdict"]["cause"]) == (then["as_of"], "still running")
+    assert (why["verdict"]["certainty"], "as far as was recorded" in why["summary"]) == ("likely", True)
     last = history.call("at", str(running["position"]), "events")[1].splitlines()[-1]
     assert last.split("  ")[2] == "RUNNING"
     for moment in ("0.001 seconds ago", "-1ms"):

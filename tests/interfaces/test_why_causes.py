@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from manager import Manager, RestartPolicy, StartFailed
 from manager import commands as do
 from manager.commands import StopCause
 from manager.why.model import PostMortem
+from manager.why.sections import sections
 from tests.faults.boots import under_another_boot
 from tests.faults.test_memory import EACH_BYTES, LIMIT_BYTES, can_be_seen
 from tests.interfaces.command_line import PROGRAM, ROOT, CommandLine
@@ -157,9 +159,14 @@ def test_an_end_that_nobody_saw(home: Path) -> None:
     _end_unseen(home)
     with Manager.open(home) as manager:
         manager.wait("lost", timeout=60)
-        found = manager.why("lost")
+        found, shown = manager.why("lost"), manager.status("lost")
     assert told(found) == ("unknown", "unknown")
     assert "shim lost" in (found.verdict.message or "")
+    assert (found.ended_at, found.runtime_seconds, shown.ended_at, shown.runtime_seconds) == (None,) * 4
+    assert "ended unseen, not before" in "\n".join(sections(found, str)[-2].lines)
+    assert "what followed" in {section.title for section in sections(found, str)}
+    told_to_people = json.loads((home / shown.directory / "status.json").read_text())
+    assert (told_to_people["exit"]["kind"], told_to_people["ended_at"]) == ("unknown", None)
     rests_on(found, "ZOMBIE_REAPED")
     assert found.left_over is not None
     assert not found.left_over.is_tree_complete

@@ -110,7 +110,7 @@ def test_the_page_of_the_past_ends_there(home: Path, capsys: pytest.CaptureFixtu
     events = [json.loads(line) for line in _events(home, capsys)]
     position = next(e["position"] for e in events if e["attempt"] == 2 and e["type"] == "RUNNING")
     page = Page(_page(home, capsys, "at", str(position), "why", "indexer"))
-    assert "indexer (attempt 2) is still running." in page.text
+    assert "indexer (attempt 2) was RUNNING, as far as was recorded by then." in page.text
     assert "post-mortem · indexer · attempt 2 of 2" in page.text
     assert "attempt 3" not in page.text
 

@@ -90,6 +90,7 @@ def test_what_nobody_saw_is_drawn_as_unseen() -> None:
     """An end that nobody saw is somewhere in a stretch; one that was recorded late was not noticed for a while."""
     lost = life(*LIFE, ended(UNKNOWN, at=None), ev.AgentLost(attempt=1, reason="r"))
     assert spans(lost.states)[-1] == ("unseen", 2, 3)
+    assert lost.attempts[0].title == "attempt 1: LOST, exit unknown: the host rebooted"  # no word of how long
     signals: list[ev.Event] = [ev.SignalSent(attempt=1, signal=10, reason=None)] * 5
     late = life(*LIFE, *signals, ended(SEVEN, at=T0 + 3 * SECOND), FAILED)
     assert spans(late.states)[-2:] == [("running", 2, 3), ("unseen", 3, 8)]

@@ -49,7 +49,7 @@ CANCELLED = ev.AgentCancelled(attempt=1)
 KILLED = ev.AgentKilled(attempt=1)
 OTHER = "signal by someone else"
 ROWS: list[tuple[str, list[ev.Event], str, str]] = [
-    ("it goes on", LIFE, "still running", "certain"),
+    ("it goes on", LIFE, "still running", "likely"),
     ("a success code", [*LIFE, end(code(0)), ev.AgentCompleted(attempt=1)], "completed", "certain"),
     ("another code", [*LIFE, end(code(3)), failed("exit")], "exit", "certain"),
     ("no program", [spawning(), NEVER_STARTED], "failed start", "certain"),

@@ -73,7 +73,7 @@ def _printed(case: Case, view: Mapping[str, Any]) -> Iterator[Violation]:
             continue
         row = folded[agent["id"]].row
         expected = {name: row[name] for name in AS_THEY_ARE}
-        expected |= {name: _time(row[name]) for name in ("started_at", "ended_at")}
+        expected |= {"started_at": _time(row["started_at"]), "ended_at": _ended(row)}
         expected["exit"] = _exit(row)
         if row["ended_at"] is not None:
             expected |= {"is_alive": False, "health": row["health"]}
@@ -96,7 +96,7 @@ def _status_files(case: Case) -> Iterator[Violation]:
             yield _of(attempt.agent, f"status.json is as of version {told['version']}, which the log lacks")
             continue
         expected = {name: row[name] for name in ("name", "state", "attempt", "pid")}
-        expected |= {"exit": _exit(row), "since": _time(row["since_at"]), "ended_at": _time(row["ended_at"])}
+        expected |= {"exit": _exit(row), "since": _time(row["since_at"]), "ended_at": _ended(row)}
         yield from _differences(attempt.agent, "status.json", told, expected)
 
 
@@ -112,6 +112,11 @@ def _exit(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row["exit_kind"] is None:
         return None
     return {name: row[f"exit_{name}"] for name in ("kind", "code", "signal", "reason")}
+
+
+def _ended(row: Mapping[str, Any]) -> str | None:
+    """Null where nobody saw it."""
+    return None if row["exit_kind"] == "unknown" or row["outcome"] == "LOST" else _time(row["ended_at"])
 
 
 def _time(at: int | None) -> str | None:
