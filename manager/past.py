@@ -9,7 +9,8 @@ from eventstore.errors import InvalidRequest
 from eventstore.reader import Reader
 from eventstore.record import rfc3339
 from manager.status import NOT_ALIVE, AgentStatus, Vitals
-from manager.view import ProcessRow, View, status_of
+from manager.statusrows import status_of
+from manager.view import ProcessRow, View
 from projections import past
 from projections.queries import AgentRow
 

@@ -270,3 +270,25 @@ def test_an_end_that_nobody_recorded_yet(outlive: CommandLine) -> None:
     found = outlive.json("status", "x")["agents"][0]
     assert (found["state"], found["exit"]["code"]) == ("FAILED", 6)
     assert outlive("wait", "x").returncode == 6
+
+
+def test_what_has_died_was_shown_as_running_and_healthy(outlive: CommandLine) -> None:
+    """A process that nobody has reaped, and one that is gone with its shim: told in the note, and healthy no more."""
+    directory = (
+        outlive.home / outlive.json("status", outlive.run("--", "sleep", "600"))["agents"][0]["directory"]
+    )
+    recorded = json.loads((directory / "identity.json").read_text())["body"]
+    pid, shim = recorded["pid"], recorded["shim_pid"]
+    os.kill(shim, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+    _is_told_as_over(outlive)
+    os.kill(shim, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    _is_told_as_over(outlive)
+
+
+def _is_told_as_over(outlive: CommandLine) -> None:
+    (shown,) = outlive.json("ps")["agents"]
+    assert (shown["state"], shown["is_alive"], shown["health"]) == ("RUNNING", False, "unhealthy")
+    assert outlive("ps").stdout.rstrip("\n").endswith("not running any more; `outlive recover` records it")

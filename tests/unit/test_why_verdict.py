@@ -104,6 +104,7 @@ def test_a_process_that_is_not_seen_is_not_said_to_run() -> None:
     history = histories(entries(LIFE))[1]
     assert verdict(history, (), is_alive=True).certainty == "certain"
     assert verdict(history, (), is_alive=False).certainty == "unknown"
+    assert verdict(history, ()).certainty == "likely"  # nobody looked: as for a time long ago
 
 
 def test_an_event_of_a_newer_version_takes_nothing_away() -> None:
