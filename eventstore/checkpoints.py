@@ -2,7 +2,7 @@
 
 JSON lines in ASCII, one checkpoint each; docs/log-format.md has the fields and what is signed. A line is one append,
 and then made durable. One that a power loss has torn is passed over, and the next begins on a line of its own.
-A file that is missing says nothing; that there was a log is known by its head (`eventstore/headfile.py`).
+That a file is missing, or lacks its end, is known by what is kept beside the head (`eventstore/headfile.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,7 +106,10 @@ def parse(line: bytes | str) -> Checkpoint | None:
 
 
 class CheckpointFile:
-    """One such file, for the checkpoints of one home. Building one opens nothing. For any number of threads."""
+    """One such file, for the checkpoints of one home. Building one opens nothing. For any number of threads.
+
+    `is_cut`: it was found shorter than this process had left it.
+    """
 
     def __init__(self, path: Path, *, home: str, key: Key | None, clock: Callable[[], int]) -> None:
         self.path = path
@@ -114,6 +118,8 @@ class CheckpointFile:
         self._clock = clock
         self._last_position = 0
         self._last_at = 0
+        self._size = 0  # as we left it; it only grows
+        self.is_cut = False
         self._lock = threading.Lock()
 
     def read(self, *, is_recent: bool = False) -> Iterator[Checkpoint]:
@@ -126,6 +132,14 @@ class CheckpointFile:
             if checkpoint is not None and checkpoint.home == self._home:
                 yield checkpoint
 
+    def holds(self, position: int) -> bool:
+        """Whether there is a checkpoint of this home at `position`. Raises as `read` does."""
+        return any(
+            found.head.position == position
+            for is_recent in (True, False)
+            for found in self.read(is_recent=is_recent)
+        )
+
     def is_forged(self, checkpoint: Checkpoint) -> bool:
         """Whether it names the key that we sign with and was not signed by it."""
         key = self._key
@@ -135,18 +149,22 @@ class CheckpointFile:
         """Count from the last checkpoint that was written, by whomever."""
         if last is not None:
             self._last_position = last.head.position
+        with suppress(OSError):
+            self._size = os.stat(self.path).st_size
         self._last_at = self._clock()
 
-    def note(self, head: Head, *, is_last: bool = False) -> None:
+    def note(self, head: Head, *, is_last: bool = False) -> bool:
         """Write a checkpoint of a durable `head` if it is time for one; `is_last`: wherever the log has grown since.
 
-        Raises OSError.
+        Whether one was written. Raises OSError.
         """
         with self._lock:
             grown = head.position - self._last_position
             is_due = grown >= EVERY_EVENTS or self._clock() - self._last_at >= EVERY_MICROSECONDS
             if grown > 0 and (is_last or is_due):
                 self.write(head)
+                return True
+            return False
 
     def write(self, head: Head) -> Checkpoint:
         """Write a checkpoint of a durable `head`, durably. Raises OSError."""
@@ -156,11 +174,14 @@ class CheckpointFile:
             checkpoint = checkpoint.signed(self._key)
         # Whether or not that succeeds: a full disk is not tried again with each event.
         self._last_position, self._last_at = head.position, now
-        _append(self.path, json.dumps(checkpoint.as_json()).encode() + b"\n")
+        size, left = _append(self.path, json.dumps(checkpoint.as_json()).encode() + b"\n"), self._size
+        self.is_cut |= size < left
+        self._size = max(size, left)
         return checkpoint
 
 
-def _append(path: Path, line: bytes) -> None:
+def _append(path: Path, line: bytes) -> int:
+    """Add a line, durably; the size before. Raises OSError."""
     crash_point("store.before_checkpoint_file")
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600)
     try:
@@ -174,6 +195,19 @@ def _append(path: Path, line: bytes) -> None:
         crash_point("store.after_checkpoint")
         os.fsync(descriptor)
         crash_point("store.after_checkpoint_synced")
+        if not size:
+            _sync_name(path)
+        return size
+    finally:
+        os.close(descriptor)
+
+
+def _sync_name(path: Path) -> None:
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        crash_point("store.before_checkpoint_directory")
+        os.fsync(descriptor)
+        crash_point("store.after_checkpoint_directory")
     finally:
         os.close(descriptor)
 

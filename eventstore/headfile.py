@@ -6,6 +6,12 @@ Two slots in blocks of their own, written in turn, so that a torn write leaves t
 
 The newest whole slot counts. It is written after each commit, without an fsync: what it names is durable, so it is
 never ahead of the log; after a kill or a power loss it may be behind. Making and replacing the file are durable.
+
+A third line, in a block of its own, is about the file of checkpoints: up to which position some were written to it.
+
+    outlive-checkpointed/1 POSITION CRC32
+
+It is written after the checkpoint is durable, so it is never ahead of that file either.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from eventstore.record import Head
 ADVICE = "put it back; `outlive verify` tells whether what is there is whole"
 
 _SLOTS = (0, 4096)
+_CHECKPOINTED = 8192
 _LINE_BYTES = 160  # a line, filled up with blanks, so that a longer one leaves nothing behind
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -94,6 +101,28 @@ class HeadFile:
         crash_point("store.after_head")
         self._slot = 1 - self._slot
 
+    def checkpointed(self) -> int:
+        """The position of the last checkpoint that was written, for all that is known; 0 where nothing is."""
+        try:
+            descriptor = os.open(self.path, _READ)
+        except OSError:
+            return 0  # `read` says what is wrong
+        with os.fdopen(descriptor, "rb") as file:
+            line = os.pread(file.fileno(), _LINE_BYTES, _CHECKPOINTED)
+        words = line.split()
+        position = int(words[1]) if len(words) == 3 and words[1].isdigit() else 0
+        return position if line == _checkpointed_line(position) else 0
+
+    def remember_checkpoint(self, position: int) -> None:
+        """A checkpoint of `position` is durable. Raises OSError."""
+        descriptor = os.open(self.path, _WRITE)
+        try:
+            crash_point("store.before_checkpointed")
+            os.pwrite(descriptor, _checkpointed_line(position), _CHECKPOINTED)
+            crash_point("store.after_checkpointed")
+        finally:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Let go of the file."""
         if self._descriptor >= 0:
@@ -140,6 +169,14 @@ def _line(head: Head) -> bytes:
         head.recorded_at,
         head.hash.hex().encode(),
     )
+    return _checked(text)
+
+
+def _checkpointed_line(position: int) -> bytes:
+    return _checked(b"outlive-checkpointed/1 %d" % position)
+
+
+def _checked(text: bytes) -> bytes:
     return b"%s %08x\n" % (text, zlib.crc32(text)) + b" " * (_LINE_BYTES - len(text) - 10)
 
 

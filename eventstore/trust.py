@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
+from typing import Protocol
 
 from eventstore import chain
 from eventstore.chain import Verdict
@@ -18,6 +20,17 @@ CHECKED_ROWS = 10_000  # verified at each opening, at some 10 µs a row
 
 _HEADS_A_QUERY = 500
 _ADVICE = "nothing was changed; put the newest whole copy back, see `outlive verify`"
+
+
+class Kept(Protocol):
+    """Checkpoints in a file."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    def holds(self, position: int) -> bool:
+        """Whether there is one at `position`."""
 
 
 def require_whole(
@@ -70,6 +83,19 @@ def newest(file: CheckpointFile) -> list[Head]:
             )
     file.go_on_from(recent[-1] if recent else None)
     return sorted(checkpoint.head for checkpoint in recent)
+
+
+def lost(file: Kept, position: int) -> str | None:
+    """What is to be said where a checkpoint was written to `file` at `position`, if not 0, and is not there now.
+
+    Raises `StoreDamaged`, `StoreUnavailable`.
+    """
+    if not position or file.holds(position):
+        return None
+    return (
+        f"checkpoints up to position {position} were written and are gone from {file.path}; put that file back, tell "
+        "where it is (OUTLIVE_CHECKPOINTS), or begin anew with `outlive checkpoint`"
+    )
 
 
 def require_epoch(reader: Reader, home: str) -> None:

@@ -32,6 +32,10 @@ class Known(NamedTuple):
         """What the log was, in order of position."""
         return sorted(checkpoint.head for checkpoint in self.all)
 
+    def holds(self, position: int) -> bool:
+        """Whether there is one at `position`."""
+        return any(checkpoint.head.position == position for checkpoint in self.all)
+
     @property
     def newest(self) -> Checkpoint | None:
         """The one that has come furthest."""

@@ -12,6 +12,7 @@ from eventstore import payloads, segments, trust
 from eventstore.chain import Verdict, without_evidence
 from eventstore.checkpoints import Checkpoint, Key
 from eventstore.errors import NoDatabase, StoreDamaged
+from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
 from manager import comparing
@@ -91,10 +92,12 @@ def verify_home(home: Home, url: str, wanted: Wanted = ALL) -> Verification | No
 
 def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wanted) -> Verification:
     """The hash chain, and whether it is what it was known to be."""
+    written = HeadFile(home.head).checkpointed()  # before they are read, for they may become more meanwhile
     ours = comparing.checkpoints(home, path_of(home), wanted.key)
+    lost = trust.lost(ours, written)
     start = ours.to_begin_at(reader, wanted.key) if wanted.from_checkpoint else None
     unsaid = trust.unsaid(reader)
-    faults = [*ours.faults, *([] if unsaid is None else [unsaid])]
+    faults = [*ours.faults, *(fault for fault in (lost, unsaid) if fault is not None)]
     verdict = segments.verify(url, start=1 if start is None else start.head.position + 1)
     for heads in (ours.heads, [] if known is None else [known]):
         if verdict.is_intact:

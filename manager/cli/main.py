@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,7 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     session = Session(database_url=os.environ.get("OUTLIVE_DATABASE_URL") or None)
     try:
-        result = cli.main(args=arguments, prog_name="outlive", standalone_mode=False, obj=session)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _warn
+            result = cli.main(args=arguments, prog_name="outlive", standalone_mode=False, obj=session)
         return result if isinstance(result, int) else exit_codes.DONE
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -108,6 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_codes.INTERRUPTED
     except Exception as error:
         return _report(error, verbose=session.verbose)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    complain(str(message))
 
 
 def _report(error: Exception, *, verbose: bool) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,12 +94,14 @@ def noticed_by_verify(home: Path) -> str | None:
 
 
 def noticed_by_start(home: Path) -> str | None:
-    """Why no coordinator starts; None for one that did, and left again."""
+    """Why no coordinator starts, or what one warns of; None for one that did, and left again."""
     try:
-        Manager.open(home, announce=False).close()
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always", UserWarning)
+            Manager.open(home, announce=False).close()
     except OutliveError as error:
         return f"{type(error).__name__}: {error}"
-    return None
+    return str(heard[0].message) if heard else None
 
 
 def readable(home: Path) -> Content | None:

@@ -121,3 +121,26 @@ def test_a_key_is_for_its_owner(kept: Kept, tmp_path: Path) -> None:
     (tmp_path / "public.pem").write_text(pem)
     assert json_of(kept, "keys", "show", str(tmp_path / "public.pem"))["key"] == kept.id
     assert main(["--home", str(kept.outlive.home), "checkpoint", "--key", str(tmp_path / "public.pem")]) == 1
+
+
+def test_checkpoints_that_are_gone_from_their_disk(outlive: CommandLine) -> None:
+    """A start says so and goes on, `verify` fails; `checkpoint` begins anew, and says that it does."""
+    disk = outlive.directory / "disk"
+    disk.mkdir()
+    variables = {"OUTLIVE_CHECKPOINTS": str(disk / "kept.jsonl")}
+    words = ("run", "--start-window", "0s", "--", "true")
+    assert outlive(*words, **variables).stderr == ""
+    disk.rename(outlive.directory / "away")
+    for _ in range(2):
+        done = outlive(*words, **variables)
+        assert (done.returncode, "were written and are gone from" in done.stderr) == (0, True), done.stderr
+    done = outlive("verify", **variables)
+    assert (done.returncode, "were written and are gone from" in done.stderr) == (6, True), done.stderr
+    (outlive.directory / "away").rename(disk)
+    assert outlive("verify", **variables).returncode == 0
+    assert outlive(*words, **variables).stderr == ""
+    (disk / "kept.jsonl").unlink()
+    done = outlive("checkpoint", **variables)
+    assert (done.returncode, "were written and are gone from" in done.stderr) == (0, True), done.stderr
+    assert outlive("verify", **variables).returncode == 0
+    assert outlive(*words, **variables).stderr == ""

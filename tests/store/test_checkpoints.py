@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from eventstore import checkpoints
+from eventstore.chain import EMPTY
 from eventstore.checkpoints import Checkpoint, CheckpointFile, parse
 from eventstore.errors import StoreDamaged
 from eventstore.headfile import HeadFile
@@ -184,3 +185,69 @@ def test_a_link_is_not_followed(database: Database, append: Append, tmp_path: Pa
     with pytest.raises(StoreDamaged, match="symbolic link"):
         append(1)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def _cut_to(database: Database, count: int) -> None:
+    path = database.path.with_name("checkpoints")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:count])) if count else path.unlink()
+
+
+GONE = "up to position 12 were written and are gone"
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_checkpoints_that_were_removed_went_unnoticed(database: Database, append: Append, left: int) -> None:
+    """Each opening says so, also after more were written, until the file is back."""
+    append(12)
+    path = database.path.with_name("checkpoints")
+    kept = path.read_bytes()
+    _cut_to(database, left)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=GONE):
+            append(6)
+    path.write_bytes(kept + path.read_bytes())
+    append(6)
+    append(1)
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_checkpoints_that_were_removed_under_a_coordinator(
+    database: Database, append: Append, before: int
+) -> None:
+    """What it writes to the file that it makes then does not hide it, whether it had written some before or not."""
+    append(12 - before)
+    store = append(before, is_closed=False)
+    if before:
+        assert _positions(database)[-1] == 12
+    _cut_to(database, 0)
+    for version in range(12, 18):
+        store.append("x/1", [new(note())], expected_version=version, epoch=None)
+    store.close()
+    assert _positions(database)
+    with pytest.warns(UserWarning, match=GONE):
+        append(0)
+
+
+def test_many_lines_of_others_hide_no_checkpoint(database: Database, append: Append) -> None:
+    """The last of ours counts although it is not among the newest lines of a file that homes share."""
+    append(5)
+    path = database.path.with_name("checkpoints")
+    other = json.dumps(Checkpoint(Head(3, bytes(32), AT), "home-2").as_json()).encode() + b"\n"
+    path.write_bytes(path.read_bytes() + other * 100)
+    append(1)
+
+
+def test_any_flipped_bit_of_what_is_known_of_them_is_noticed(tmp_path: Path) -> None:
+    """Nothing is known then; never another position, nor another head."""
+    file = HeadFile(tmp_path / "head")
+    file.create()
+    assert file.checkpointed() == 0
+    file.remember_checkpoint(2**63 - 1)
+    assert (file.checkpointed(), file.read()) == (2**63 - 1, EMPTY)
+    content = file.path.read_bytes()
+    for bit in range(160 * 8):
+        spoilt = bytearray(content)
+        spoilt[8192 + bit // 8] ^= 1 << bit % 8
+        file.path.write_bytes(spoilt)
+        assert (file.checkpointed(), file.read()) == (0, EMPTY), f"bit {bit}"
