@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from projections.analytics.history import Attempt, as_of
 from projections.analytics.risks import Risk
 from projections.analytics.source import attempts, samples_of
 from projections.analytics.trends import Trend, trends
+from projections.reporting import check_period
 
 Name = Literal["trends", "anomalies", "risks"]
 DEFAULT_THRESHOLDS: Mapping[str, float] = {
@@ -26,6 +28,7 @@ DEFAULT_THRESHOLDS: Mapping[str, float] = {
     "anomalies": anomalies.THRESHOLD,
     "risks": risks.THRESHOLD,
 }
+MOST_THRESHOLDS: Mapping[str, float] = {"trends": 0.0, "anomalies": math.inf, "risks": 1.0}
 Finding = Trend | Anomaly | Risk
 
 
@@ -66,11 +69,19 @@ def analyse(
     """Analyse what happened from `since` up to `until` (default: all, up to now), as it was known then.
 
     Limits of memory and the last output of agents are those of now, so they are left out of an analysis of the past.
-    Raises `InvalidRequest` for an analysis that there is not.
+    Raises `InvalidRequest` for an analysis that there is not, a threshold that no score has, and a period that ends
+    before it begins.
     """
     if name not in DEFAULT_THRESHOLDS:
         raise InvalidRequest(f"cannot run the analysis {name!r}: there are {', '.join(DEFAULT_THRESHOLDS)}")
+    check_period(since, until)
     least = DEFAULT_THRESHOLDS[name] if threshold is None else threshold
+    if not (math.isfinite(least) and 0 <= least <= MOST_THRESHOLDS[name]):
+        most = MOST_THRESHOLDS[name]
+        scores = f"from 0 to {most:g}" if math.isfinite(most) else "0 or more"
+        raise InvalidRequest(
+            f"cannot show {name} of a score of {least} or more: scores are {scores}; choose one"
+        )
     at = now if until is None else min(until, now)
     found: Sequence[Finding] = ()
     if not view.is_empty:

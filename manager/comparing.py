@@ -14,6 +14,7 @@ from eventstore.record import Head
 from manager import homeidentity, offline
 from manager.checkpointing import path_of
 from manager.home import Home
+from projections.quantities import counted
 
 
 class Known(NamedTuple):
@@ -58,7 +59,7 @@ def checkpoints(home: Home, path: Path, key: Key | None) -> Known:
         return Known(path, found, (), ())
     signed = tuple(one for one in found if one.is_signed_by(key))
     forged = sum(1 for one in found if one.key == key.id) - len(signed)
-    faults = [f"{forged} checkpoints in {path} have a false signature"] if forged else []
+    faults = [f"{counted(forged, 'checkpoint')} in {path} with a false signature"] if forged else []
     if found and not signed:
         faults.append(f"no checkpoint in {path} is signed with the key {key.id}")
     return Known(path, found, signed, tuple(faults))

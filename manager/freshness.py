@@ -21,5 +21,6 @@ def bring_up_to_date(reader: Reader, url: str) -> str | None:
             catch_up(store)
     except OutliveError as error:
         left = behind(reader)
-        return f"the last {left} events are not in it yet: {error}" if left else None
+        last = "the last event is" if left == 1 else f"the last {left} events are"
+        return f"{last} not in it yet: {error}" if left else None
     return None

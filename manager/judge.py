@@ -7,6 +7,7 @@ from eventstore.errors import InvalidRequest
 from eventstore.state import AgentState, Ended, State
 from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown, StoredText
 from manager.restart import GiveUp, after
+from projections.quantities import counted
 
 MICROSECONDS = 1_000_000
 SIGKILL = 9
@@ -90,7 +91,9 @@ def what_follows(state: AgentState, now: int, ran_seconds: float | None = None) 
             if ended.outcome is State.COMPLETED:
                 return []
             return [
-                ev.RestartGivenUp(attempt=state.attempt, used=used, reason=f"{used} restarts are used up")
+                ev.RestartGivenUp(
+                    attempt=state.attempt, used=used, reason=f"{counted(used, 'restart')} used up"
+                )
             ]
         case step:
             return [scheduled(state, now, step.delay_seconds, step.used, f"policy after {ended.outcome}")]

@@ -1,4 +1,4 @@
-"""An agent's row, and what was seen of its process, as the status that people read. Loads no SQLAlchemy, no pydantic."""
+"""An agent's row, and what was seen of its process, as a status that people read. Loads no SQLAlchemy, no pydantic."""
 
 from __future__ import annotations
 

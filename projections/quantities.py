@@ -1,4 +1,4 @@
-"""Durations and sizes as people read them."""
+"""Durations, sizes and counts as people read them."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def size_text(size_bytes: int | None) -> str:
         if size < 999.5:
             return f"{size:.1f}{unit}" if size < 99.95 else f"{size:.0f}{unit}"
     return f"{size / 1024:.1f}T"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 event`, `2 events`; `plural` where that is more than an s."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

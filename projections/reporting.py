@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from eventstore.errors import InvalidRequest
 from eventstore.reader import Reader
 from eventstore.record import rfc3339
 from projections.reports import LATEST, PERIODS, Column, Definition, definition_of, query
@@ -74,7 +75,7 @@ def report(
 ) -> Report:
     """The report `name` grouped by `by`, of what happened from `since` until `until`; `now` ends what still runs.
 
-    Raises `InvalidRequest` for a report or a grouping that there is not.
+    Raises `InvalidRequest` for a report or a grouping that there is not, and a period that ends before it begins.
     """
     found = nothing(name, by=by, since=since, until=until)
     period = {"since": since or 0, "until": LATEST if until is None else until, "now": now}
@@ -93,5 +94,15 @@ def nothing(
 ) -> Report:
     """The report of a home where nothing was recorded yet. Raises `InvalidRequest` as `report` does."""
     definition, by = definition_of(name, by)
+    check_period(since, until)
     total = (None,) * (len(definition.columns) + 1)
     return Report(definition=definition, by=by, since=since, until=until, position=0, rows=(), total=total)
+
+
+def check_period(since: int | None, until: int | None) -> None:
+    """Raise `InvalidRequest` for a period that ends before it begins."""
+    if since is not None and until is not None and until < since:
+        raise InvalidRequest(
+            f"cannot look at a time from {rfc3339(since)} until {rfc3339(until)}: it ends before it begins;"
+            " exchange the two"
+        )

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from projections.quantities import duration_text
+from projections.quantities import counted, duration_text
 
 Data = Mapping[str, Any]
 
@@ -105,7 +105,7 @@ def _reaped(data: Data) -> str:
         text += ", killed for memory"
     left = data["leftovers"]
     if left:
-        text += f"; {len(left)} {'process' if len(left) == 1 else 'processes'} left over and killed"
+        text += f"; {counted(len(left), 'process', 'processes')} left over and killed"
     if not data["is_tree_complete"]:
         text += "; whether all of its tree is gone is not known"
     return f"{text}; found by a recovery" if data["is_recovered"] else text
@@ -141,7 +141,7 @@ def _restart_scheduled(data: Data) -> str:
 
 
 def _given_up(data: Data) -> str:
-    return f"no further attempt after {data['used']} restarts{_because(data)}"
+    return f"no further attempt after {counted(data['used'], 'restart')}{_because(data)}"
 
 
 def _reattached(data: Data) -> str:
@@ -155,7 +155,7 @@ def _coordinator_started(data: Data) -> str:
 
 
 def _coordinator_stopped(data: Data) -> str:
-    return f"coordinator stopped, {data['agents_left']} agents left running"
+    return f"coordinator stopped, {counted(data['agents_left'], 'agent')} left running"
 
 
 def _recovery(data: Data) -> str:
@@ -178,14 +178,14 @@ def _refused(data: Data) -> str:
 
 
 def _pruned(data: Data) -> str:
-    return (
-        f"the {data['events']} events up to {data['position']} were exported to {data['export']} and removed"
-    )
+    return f"exported to {data['export']} and removed: {counted(data['events'], 'event')} up to {data['position']}"
 
 
 def _erased(data: Data) -> str:
     output = " and its output" if data["has_output"] else ""
-    return f"{len(data['digests'])} texts of agent {data['agent_id']}{output} erased{_because(data)}"
+    return (
+        f"{counted(len(data['digests']), 'text')} of agent {data['agent_id']}{output} erased{_because(data)}"
+    )
 
 
 SENTENCES: Mapping[str, Callable[[Data], str]] = {

@@ -7,11 +7,11 @@ import contextlib
 import click
 
 from manager.cli import exit_codes
-from manager.cli.session import changing_options, current, shared_options, write, write_json
+from manager.cli.session import Group, changing_options, current, shared_options, write, write_json
 
 
-@click.group("db")
-@shared_options
+@click.group("db", cls=Group)
+@changing_options
 def db_command() -> None:
     """Version of the database, and its upgrade."""
 

@@ -17,7 +17,7 @@ from manager.cli.holder import is_held
 from manager.cli.render import Column, show_table
 from manager.cli.session import Session, current, shared_options, write_json
 from manager.evidence import known_head, unknown_attempts
-from projections.quantities import size_text
+from projections.quantities import counted, size_text
 
 if TYPE_CHECKING:
     from eventstore.reader import Reader
@@ -162,7 +162,9 @@ def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check
         yield Check("database", "ok" if mode == "wal" else "warning", detail)
     head = reader.head()
     yield Check(
-        "log", "ok", f"{head.position} events, head {head.hash.hex()[:16]}…; `outlive verify` checks them all"
+        "log",
+        "ok",
+        f"{counted(head.position, 'event')}, head {head.hash.hex()[:16]}…; `outlive verify` checks them all",
     )
     behind = [f"{name} at {position}" for name, position in _projections(reader) if position != head.position]
     if behind:
@@ -176,7 +178,8 @@ def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check
     if leftovers:
         shown = ", ".join(leftovers[:SHOWN_LEFTOVERS]) + (" …" if len(leftovers) > SHOWN_LEFTOVERS else "")
         pruned = " or knew before it was pruned" if reader.base().position else ""
-        detail = f"{len(leftovers)} directories that the log does not know{pruned}: {shown}; look before removing them"
+        directories = counted(len(leftovers), "directory", "directories")
+        detail = f"{directories} that the log does not know{pruned}: {shown}; look before removing"
         yield Check("attempts", "warning", detail)
 
 

@@ -7,6 +7,7 @@ import click
 from manager.cli import exit_codes
 from manager.cli.options import agent_argument
 from manager.cli.session import changing_options, complain, current, write, write_json
+from projections.quantities import counted
 
 
 @click.command("erase")
@@ -26,7 +27,9 @@ def erase_command(*, agent: str, output: bool, reason: str | None) -> int:
     if session.json:
         write_json({"schema": "outlive.erase/1", "id": status.id, "name": status.name, **erased.as_json()})
     else:
-        write(f"{status.name}\t{erased.texts} texts erased\t{len(erased.files)} files emptied")
+        write(
+            f"{status.name}\t{counted(erased.texts, 'text')} erased\t{counted(len(erased.files), 'file')} emptied"
+        )
     if erased.is_scrubbed:
         return exit_codes.DONE
     complain(

@@ -69,7 +69,10 @@ def events_command(
 
     `--since` and `--until` go by the time at which an event was recorded, which never runs backwards in the log.
     """
+    from projections.reporting import check_period
+
     session = current()
+    check_period(since, until)
     if follow:
         session.require_present("--follow")
     view = session.view()

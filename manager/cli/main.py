@@ -15,7 +15,7 @@ import click
 
 from eventstore.errors import OutliveError
 from manager.cli import exit_codes
-from manager.cli.session import Session, complain, say, shared_options
+from manager.cli.session import Group, Session, changing_options, complain, say
 from manager.version import VERSION
 
 # command: module that holds it, and its line in --help (here, so that --help imports none of them)
@@ -53,7 +53,7 @@ COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group whose commands are imported when one is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
@@ -79,7 +79,7 @@ class _LazyGroup(click.Group):
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@shared_options
+@changing_options
 @click.version_option(VERSION, prog_name="outlive")
 def cli() -> None:
     """Start programs that outlive whoever started them, and keep a log of what happened to them.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from manager.cli.durations import parse_duration, parse_grace
-from manager.cli.session import now
+from manager.cli.session import Session, now
 from manager.cli.times import parse_instant
 
 if TYPE_CHECKING:
@@ -88,10 +88,15 @@ def parse_moment(text: str, *, now: int) -> Moment:
     return Moment(instant=parse_instant(text, now=now))
 
 
+def chosen_format(session: Session, form: str | None, default: str) -> str:
+    """What `--format` asks for, or `--json`. Raises `click.UsageError` where they ask for different ones."""
+    if session.json and form not in (None, "json"):
+        raise click.UsageError(f"'--json' and '--format {form}' ask for two forms; leave one out")
+    return "json" if session.json else form or default
+
+
 def complete_agents(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of agents, for the shell: live ones first. Whatever goes wrong, there is nothing to offer."""
-    from manager.cli.session import Session
-
     try:
         given = ctx.find_root().params.get("home_option") or ctx.params.get("home_option")
         view = Session(home_option=given, is_warned=True).view()

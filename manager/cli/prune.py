@@ -10,6 +10,7 @@ import click
 from manager.cli import exit_codes
 from manager.cli.options import FILE, MOMENT
 from manager.cli.session import actor, current, shared_options, write, write_json
+from projections.quantities import counted
 
 if TYPE_CHECKING:
     from manager.past import Moment
@@ -52,7 +53,7 @@ def prune_command(*, before: Moment, export: Path) -> int:
         )
     elif found.position:
         write(
-            f"removed {found.events} events up to {found.position}, kept in {found.export} ({found.sha256})"
+            f"removed {counted(found.events, 'event')} up to {found.position}, kept in {found.export} ({found.sha256})"
         )
         if because is not None:
             write(f"kept what is later for {because}, which has not ended or has later events")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from manager.cli import analysis, exit_codes, render
-from manager.cli.options import INSTANT
+from manager.cli.options import INSTANT, chosen_format
 from manager.cli.session import Session, current, now, say, shared_options, write_json
 from manager.cli.times import time_text
 from projections.quantities import duration_text, size_text
@@ -30,9 +30,7 @@ MOST_BARS = 40
 )
 @click.option("--since", type=INSTANT, help="From this time on: RFC 3339, or 10m, 2h, 3d for that long ago.")
 @click.option("--until", type=INSTANT, help="Up to this time.")
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="table", help="[table]; --json is --format json."
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="[table]; --json is --format json.")
 @click.option("--threshold", type=float, help="Of anomalies [3.5] and risks [0.5]: the least score to show.")
 @shared_options
 def report_command(
@@ -41,7 +39,7 @@ def report_command(
     by: str | None,
     since: int | None,
     until: int | None,
-    form: str,
+    form: str | None,
     threshold: float | None,
 ) -> int:
     """REPORT is failures, durations, restarts, uptime, resources or recoveries: figures, see docs/reports.md.
@@ -54,23 +52,21 @@ def report_command(
     from projections.reporting import nothing, report
 
     session = current()
-    analysis.check_options(name, by=by, form=form, threshold=threshold)
+    chosen = chosen_format(session, form, "table")
+    analysis.check_options(name, by=by, form=chosen, threshold=threshold)
     view = session.view()
     if name in analysis.NAMES:
         note = None if view.is_empty else bring_up_to_date(view.reader, session.database)
         tell_what_is_missing(note)
-        analysis.show(
-            session,
-            analysis.run(view, name, since=since, until=until, threshold=threshold),
-            "json" if session.json else form,
-        )
+        analysed = analysis.run(view, name, since=since, until=until, threshold=threshold)
+        analysis.show(session, analysed, chosen)
         return exit_codes.DONE
     if view.is_empty:
         found = nothing(name, by=by, since=since, until=until)
     else:
         tell_what_is_missing(bring_up_to_date(view.reader, session.database))
         found = report(view.reader, name, by=by, since=since, until=until, now=now())
-    _show(session, found, "json" if session.json else form)
+    _show(session, found, chosen)
     return exit_codes.DONE
 
 

@@ -126,6 +126,21 @@ def current() -> Session:
     return click.get_current_context().find_root().ensure_object(Session)
 
 
+class Group(click.Group):
+    """Commands under one name. `--takeover` before a command that takes nothing over is refused."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the words begin with. Raises `click.UsageError`."""
+        name, command, rest = super().resolve_command(ctx, args)
+        session = ctx.find_root().ensure_object(Session)
+        if session.takeover and command is not None and all(one.name != "takeover" for one in command.params):
+            message = f"'--takeover' is for commands that change something: {name} takes no lock"
+            raise click.UsageError(message, ctx)
+        return name, command, rest
+
+
 def shared_options(command: _F) -> _F:
     """Accept `--home --database-url --json --no-color --utc -v` here too: before and after the command's name."""
     for name, flags, kind, text in reversed(_SHARED):

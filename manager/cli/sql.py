@@ -9,10 +9,11 @@ import click
 
 from eventstore.errors import InvalidRequest
 from manager.cli import exit_codes, sanitize
-from manager.cli.options import DURATION
+from manager.cli.options import DURATION, chosen_format
 from manager.cli.render import Column, show_table
 from manager.cli.report import tell_what_is_missing
 from manager.cli.session import current, say, shared_options, write_json
+from projections.quantities import counted
 
 FORMATS = ("table", "json", "csv")
 
@@ -21,11 +22,9 @@ FORMATS = ("table", "json", "csv")
 @click.argument("statement", metavar="SELECT")
 @click.option("--limit", type=click.IntRange(1, 10**9), default=1000, help="At most so many rows [1000].")
 @click.option("--timeout", type=DURATION, default=10.0, help="At most so long [10s]; exit 124 after it.")
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="table", help="[table]; --json is --format json."
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="[table]; --json is --format json.")
 @shared_options
-def sql_command(*, statement: str, limit: int, timeout: float, form: str) -> int:
+def sql_command(*, statement: str, limit: int, timeout: float, form: str | None) -> int:
     """Run one SELECT; the views report_… are made for it, see docs/reports.md.
 
     The connection can change nothing and reads no other file.
@@ -35,6 +34,7 @@ def sql_command(*, statement: str, limit: int, timeout: float, form: str) -> int
     from manager.freshness import bring_up_to_date
 
     session = current()
+    chosen = chosen_format(session, form, "table")
     if not session.database.startswith("sqlite:"):
         raise InvalidRequest("cannot run a statement there: only SQLite is asked this way; use psql")
     view = session.view()
@@ -44,11 +44,11 @@ def sql_command(*, statement: str, limit: int, timeout: float, form: str) -> int
     except QueryTimedOut as error:
         raise TimedOut(f"{error}; ask for less, or allow more with --timeout") from error
     rows = [[_plain(value) for value in row] for row in answer.rows]
-    if session.json or form == "json":
+    if chosen == "json":
         write_json(
             {"schema": "outlive.sql/1", "columns": answer.columns, "rows": rows, "is_cut": answer.is_cut}
         )
-    elif form == "csv":
+    elif chosen == "csv":
         from manager.cli.csv_text import csv_text
 
         click.echo(csv_text(answer.columns, rows), nl=False)
@@ -56,7 +56,7 @@ def sql_command(*, statement: str, limit: int, timeout: float, form: str) -> int
         columns = [Column(sanitize.one_line(name)) for name in answer.columns]
         show_table(session, columns, [["-" if v is None else str(v) for v in row] for row in rows])
     if answer.is_cut:
-        say(f"outlive: these are the first {limit} rows; there are more, see --limit")
+        say(f"outlive: shown: {counted(limit, 'row')}; there are more, see --limit")
     return exit_codes.DONE
 
 

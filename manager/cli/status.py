@@ -17,7 +17,7 @@ from manager.cli.options import agents_argument
 from manager.cli.render import STATE_STYLES
 from manager.cli.session import Session, current, now, shared_options, write, write_json
 from manager.cli.times import MICROSECONDS, from_rfc3339, time_text
-from projections.quantities import duration_text, size_text
+from projections.quantities import counted, duration_text, size_text
 from projections.sentences import exit_text, sentence
 
 if TYPE_CHECKING:
@@ -166,9 +166,13 @@ def _uses(status: AgentStatus) -> str:
     vitals = status.vitals
     cpu = "-" if vitals.cpu_percent is None else f"{vitals.cpu_percent:.1f} %"
     return (
-        f"CPU {cpu}, memory {size_text(vitals.memory_bytes)}, {vitals.threads or '-'} threads, "
-        f"{vitals.processes or '-'} processes, up {duration_text(status.runtime_seconds)}"
+        f"CPU {cpu}, memory {size_text(vitals.memory_bytes)}, {_known(vitals.threads, 'thread')}, "
+        f"{_known(vitals.processes, 'process', 'processes')}, up {duration_text(status.runtime_seconds)}"
     )
+
+
+def _known(count: int | None, noun: str, plural: str = "") -> str:
+    return counted(count, noun, plural) if count else f"- {plural or noun + 's'}"
 
 
 def _tree_row(row: ProcessRow) -> str:

@@ -17,6 +17,7 @@ from manager.cli.session import (
     write,
     write_json,
 )
+from projections.quantities import counted
 
 if TYPE_CHECKING:
     from projections.checking import Difference
@@ -79,7 +80,7 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
     if session.json:
         write_json({"schema": "outlive.rebuild/1", "projection": projection, "position": position})
     else:
-        write(f"rebuilt from {position} events")
+        write(f"rebuilt from {counted(position, 'event')}")
     return exit_codes.DONE
 
 
@@ -99,7 +100,7 @@ def _compared(session: Session, differences: list[Difference]) -> int:
     if not differences:
         return exit_codes.DONE
     complain(
-        f"cannot trust the projections: {len(differences)} values differ from the log; run `outlive rebuild`"
+        f"cannot trust the projections: {counted(len(differences), 'value')} not as in the log; run `outlive rebuild`"
     )
     return exit_codes.INTEGRITY
 

@@ -10,6 +10,7 @@ import click
 from manager.cli import exit_codes
 from manager.cli.options import FILE, POSITION
 from manager.cli.session import Session, complain, current, shared_options, write, write_json
+from projections.quantities import counted
 
 if TYPE_CHECKING:
     from eventstore.checkpoints import Key
@@ -64,7 +65,8 @@ def verify_command(
     if not verdict.is_intact:
         complain(
             f"cannot trust the log from position {verdict.position} on: {verdict.problem}: {verdict.detail}; "
-            f"{verdict.checked} events before it are as they were written: restore the rest from a backup"
+            f"what is before it ({counted(verdict.checked, 'event')}) is as it was written: restore the rest "
+            "from a backup"
         )
     for fault in found.faults:
         complain(f"cannot trust the database: {fault}")
@@ -99,13 +101,13 @@ def _show(session: Session, found: Verification) -> None:
             }
         )
     elif found.is_intact:
-        parts = [f"intact: {verdict.checked} events"]
+        parts = [f"intact: {counted(verdict.checked, 'event')}"]
         if found.start is not None:
             parts.append(f"after checkpoint {found.start.head.position}")
         parts.append(f"head {verdict.head_position} {verdict.head_hash.hex()}")
         if found.checkpoints is not None and found.checkpoints.all:
             signed = f", {len(found.checkpoints.signed)} of them signed" if found.checkpoints.signed else ""
-            parts.append(f"{len(found.checkpoints.all)} checkpoints agree{signed}")
+            parts.append(f"in agreement with {counted(len(found.checkpoints.all), 'checkpoint')}{signed}")
         write(", ".join(parts))
 
 
@@ -151,7 +153,8 @@ def _file(session: Session, path: Path, key: Key | None) -> int:
         )
     else:
         whose = "" if found.agent is None else f" of agent {found.agent}"
-        write(f"intact {found.kind}: {found.events} events{whose}, head {head['position']} {head['hash']}")
+        many = counted(found.events, "event")
+        write(f"intact {found.kind}: {many}{whose}, head {head['position']} {head['hash']}")
         if found.signed_by is None:
             write("not signed: whoever made it could have left out the end")
         else:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from manager.cli import exit_codes, sanitize
-from manager.cli.options import agent_argument
+from manager.cli.options import agent_argument, chosen_format
 from manager.cli.session import Session, current, now, shared_options, write, write_json
 from manager.cli.times import time_text
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from manager.why.material import Material
     from manager.why.model import PostMortem
 
-Format = Literal["text", "json", "markdown", "html"]
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&]|^[#+=-])")
 _FENCE = re.compile(r"`{3,}")
 
@@ -35,15 +34,15 @@ _FENCE = re.compile(r"`{3,}")
     help="How to write it; text by default, `--json` is the same as json.",
 )
 @shared_options
-def why_command(*, agent: str, attempt: int | None, form: Format | None) -> int:
+def why_command(*, agent: str, attempt: int | None, form: str | None) -> int:
     """Why AGENT ended: cause and how certain, evidence, who asked, what led to it, what followed, proof."""
     from manager.why.collect import explain, material_of
 
     session = current()
+    chosen = chosen_format(session, form, "text")
     view = session.view()
     material = material_of(view, agent)
     found = explain(material, attempt)
-    chosen: Format = form or ("json" if session.json else "text")
     if chosen == "json":
         write_json(found.as_json())
     elif chosen == "html":

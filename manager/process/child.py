@@ -159,21 +159,40 @@ def _execute(command: list[str], environment: dict[str, str]) -> NoReturn:
         raise OSError(errno.ENOENT, "the command is empty")
     program = command[0]
     if "/" in program:
-        os.execve(program, command, environment)
+        _execute_file(program, command, environment)
     directories = environment.get("PATH", _DEFAULT_PATH).split(":")
     for directory in directories:
         # An execve in vain packs the whole environment and makes an exception: 25 microseconds, this 2.
         if os.access(f"{directory or '.'}/{program}", os.X_OK):
-            os.execve(f"{directory or '.'}/{program}", command, environment)
+            _execute_file(f"{directory or '.'}/{program}", command, environment)
     denied: OSError | None = None
     for directory in directories:
         try:
-            os.execve(f"{directory or '.'}/{program}", command, environment)
+            _execute_file(f"{directory or '.'}/{program}", command, environment)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
             denied = error
     raise denied or OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _execute_file(path: str, command: list[str], environment: dict[str, str]) -> NoReturn:
+    try:
+        os.execve(path, command, environment)
+    except FileNotFoundError as error:
+        if not os.path.isfile(path):
+            raise
+        name = _interpreter(path)
+        raise OSError(error.errno, f"its interpreter{name and ' ' + name} was not found") from error
+
+
+def _interpreter(path: str) -> str:
+    """What the first line of a script names; empty for other programs, whose loader is missing, and unreadable ones."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        line = file.readline(_MAX_MESSAGE)
+        if line.startswith(b"#!"):
+            return os.fsdecode((line[2:].split() or [b""])[0]).encode("ascii", "backslashreplace").decode()
+    return ""
 
 
 def _report(descriptor: int, phase: str, error: Exception) -> None:

@@ -11,7 +11,7 @@ from manager.why import words
 from manager.why.material import Entry
 from manager.why.model import PostMortem
 from manager.why.parts import Evidence, Proof
-from projections.quantities import duration_text, size_text
+from projections.quantities import counted, duration_text, size_text
 from projections.sentences import sentence
 
 SHOWN_EVENTS = 20
@@ -66,7 +66,7 @@ def event_line(entry: Entry, when: When) -> str:
 def _before(found: PostMortem, when: When) -> tuple[str, ...]:
     shown = found.events[-SHOWN_EVENTS:]
     omitted = found.omitted_events + len(found.events) - len(shown)
-    first = (f"… {omitted} events before these",) if omitted else ()
+    first = (f"… {counted(omitted, 'event')} before these",) if omitted else ()
     return (*first, *(event_line(entry, when) for entry in shown))
 
 

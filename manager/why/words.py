@@ -17,7 +17,7 @@ from manager.why.parts import (
     NextAttempt,
     Trend,
 )
-from projections.quantities import duration_text, size_text
+from projections.quantities import counted, duration_text, size_text
 from projections.sentences import exit_text, signal_name
 
 MICROSECONDS = 1_000_000
@@ -106,7 +106,7 @@ def trend_text(trend: Trend) -> list[str]:
         slope = trend.memory_bytes_per_second
         rate = f", {size_text(round(abs(slope)))} a second" if grown and slope is not None else ""
         lines.append(
-            f"memory {how} {size_text(last)} in {span}{rate}; {most} at most ({trend.count} samples)"
+            f"memory {how} {size_text(last)} in {span}{rate}; {most} at most ({counted(trend.count, 'sample')})"
         )
     if trend.cpu_mean_percent is not None:
         lines.append(f"CPU {trend.cpu_mean_percent:.1f} % on average, {trend.cpu_last_percent:.1f} % at last")

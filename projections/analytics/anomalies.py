@@ -14,7 +14,7 @@ from eventstore.samples import Sample
 from projections.analytics.history import Attempt, by_name
 from projections.analytics.quiet import quiet_since, quiet_spells
 from projections.analytics.robust import Usual, usual
-from projections.quantities import duration_text, size_text
+from projections.quantities import counted, duration_text, size_text
 
 LEAST_HISTORY = 8
 MOST_HISTORY = 200
@@ -151,8 +151,9 @@ def _of_restarts(attempts: Sequence[Attempt], now: int) -> Iterable[Anomaly]:
     # Counts of what happens by chance vary by the root of their mean; a quiet week must not make one restart an alarm.
     score = known.score(counts[0], least_sigma=math.sqrt(max(known.median, 1.0)))
     words = (
-        f"was started again {counts[0]} times within the last hour; within each of the {known.values} hours before it"
-        f" {known.median:g} times at the median, {max(counts[1:])} at the most"
+        f"was started again {counted(counts[0], 'time')} within the last hour;"
+        f" within each of the {known.values} hours before it {known.median:g} times at the median,"
+        f" {max(counts[1:])} at the most"
     )
     last = max(attempts, key=lambda one: one.requested_at)
     yield Anomaly("restarts", *_whose(last), now, score, counts[0], known.median, words)

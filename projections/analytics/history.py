@@ -10,7 +10,8 @@ from typing import NamedTuple
 class Attempt(NamedTuple):
     """One attempt. Times in microseconds, UTC; what is not known (yet) is None.
 
-    `restart_number`: 0 for the first of a row, k for the k-th automatic restart in a row.
+    `restart_number`: 0 for the first of a row, k for the k-th automatic restart in a row. `agent_over_at`: since when
+    its agent has ended, with no further attempt to come.
     """
 
     agent_id: str
@@ -26,6 +27,7 @@ class Attempt(NamedTuple):
     cpu_seconds: float | None = None
     max_memory_bytes: int | None = None
     has_given_up: bool = False
+    agent_over_at: int | None = None
 
     @property
     def duration_seconds(self) -> float | None:
@@ -47,11 +49,13 @@ class Attempt(NamedTuple):
 
 def as_of(attempts: Iterable[Attempt], at: int) -> list[Attempt]:
     """The attempts as they were known at a time: what came later is taken away."""
-    return [
-        one if one.ended_at is None or one.ended_at <= at else _not_ended(one, at)
-        for one in attempts
-        if one.requested_at <= at
-    ]
+    return [_as_of(one, at) for one in attempts if one.requested_at <= at]
+
+
+def _as_of(one: Attempt, at: int) -> Attempt:
+    if one.agent_over_at is not None and one.agent_over_at > at:
+        one = one._replace(agent_over_at=None)
+    return one if one.ended_at is None or one.ended_at <= at else _not_ended(one, at)
 
 
 def _not_ended(one: Attempt, at: int) -> Attempt:

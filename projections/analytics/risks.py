@@ -19,6 +19,9 @@ WINDOW_SECONDS = 3_600.0
 MOST_SAMPLES = 120
 LEAST_SAMPLES = 10
 LEAST_SPAN_SECONDS = 60.0
+EARLY_SAMPLES = 5  # enough where the limit is that close: many a program grows in its first minute
+EARLY_SPAN_SECONDS = 30.0
+EARLY_LEFT_SPANS = 4.0
 HORIZON_SECONDS = 5_400.0  # with this time left the score is halved
 LEAST_TAU, FULL_TAU = 0.4, 0.8
 LEAST_STREAK = 3
@@ -73,7 +76,8 @@ def memory_risk(one: Attempt, samples: Sequence[Sample], limit_bytes: int, *, no
         for row in samples
         if row.memory_bytes is not None and 0 <= now - row.sampled_at <= WINDOW_SECONDS * 1e6
     ][-MOST_SAMPLES:]
-    if len(rows) < LEAST_SAMPLES or rows[-1][0] - rows[0][0] < LEAST_SPAN_SECONDS:
+    seen_seconds = rows[-1][0] - rows[0][0] if rows else 0.0
+    if len(rows) < EARLY_SAMPLES or seen_seconds < EARLY_SPAN_SECONDS:
         return None
     whole, recent = slope(rows), slope(rows[len(rows) // 2 :])
     growth = min(whole.per_unit, recent.per_unit)
@@ -81,13 +85,16 @@ def memory_risk(one: Attempt, samples: Sequence[Sample], limit_bytes: int, *, no
         return None
     used = used_bytes(samples)
     left = max(0.0, (limit_bytes - used) / growth - (now / 1e6 - rows[-1][0]))
+    is_early = len(rows) < LEAST_SAMPLES or seen_seconds < LEAST_SPAN_SECONDS
+    if is_early and left > EARLY_LEFT_SPANS * seen_seconds:
+        return None
     order = min(max((whole.tau - LEAST_TAU) / (FULL_TAU - LEAST_TAU), 0.0), 1.0)
     lasting = min(1.0, recent.per_unit / whole.per_unit)
     score = whole.certainty * order * lasting / (1 + (left / HORIZON_SECONDS) ** 2)
     words = (
         f"its memory ({size_text(round(used))}) grows by {size_text(round(growth * 60))} a minute and reaches"
         f" the limit of {size_text(limit_bytes)} in {duration_text(left)} if it goes on so"
-        f" ({len(rows)} samples over {duration_text(rows[-1][0] - rows[0][0])}, τ {whole.tau:.2f})"
+        f" ({len(rows)} samples over {duration_text(seen_seconds)}, τ {whole.tau:.2f})"
     )
     return Risk("memory limit", one.name, one.agent_id, one.attempt, score, left, words)
 
@@ -103,7 +110,11 @@ def spiral_risk(mine: Sequence[Attempt], alike: Sequence[Attempt], *, now: int) 
     `mine`: its attempts in order. `alike`: those of all agents of its name, whose recoveries speak against it.
     """
     last = mine[-1]
-    if last.has_given_up or last.outcome in ("COMPLETED", "CANCELLED", "KILLED"):
+    if (
+        last.agent_over_at is not None
+        or last.has_given_up
+        or last.outcome in ("COMPLETED", "CANCELLED", "KILLED")
+    ):
         return None
     streak = _streak(mine)
     if len(streak) < LEAST_STREAK:

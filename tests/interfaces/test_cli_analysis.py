@@ -59,7 +59,7 @@ def test_a_leak_is_told_before_its_end(leaking: CommandLine) -> None:
     assert table[1].startswith("leak\t1\tmemory limit\t")
     [row] = csv.DictReader(io.StringIO(leaking("report", "risks", "--format", "csv").stdout))
     assert row["words"].split(" grows ")[0] == found["words"].split(" grows ")[0]
-    assert leaking.json("report", "risks", "--threshold", "1.01")["findings"] == []
+    assert leaking.json("report", "risks", "--threshold", "1")["findings"] == []
 
 
 def test_the_past_is_analysed_as_it_was(leaking: CommandLine) -> None:

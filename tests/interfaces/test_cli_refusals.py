@@ -55,6 +55,19 @@ def test_a_text_file_without_an_interpreter_line(outlive: CommandLine, tmp_path:
     check_refusal(outlive("run", "--", str(script)), 126, "Exec format error")
 
 
+@pytest.mark.parametrize("is_searched", [False, True])
+def test_a_script_whose_interpreter_is_missing(
+    outlive: CommandLine, tmp_path: Path, *, is_searched: bool
+) -> None:
+    """The interpreter is what was not found, and not the script, which is there."""
+    script = tmp_path / "deploy"
+    script.write_text("#! /usr/no/python3 -u\n")
+    script.chmod(0o755)
+    command = ("--env", f"PATH={tmp_path}", "--", "deploy") if is_searched else ("--", str(script))
+    done = outlive("run", "--name", "x", *command)
+    check_refusal(done, 127, "deploy", "its interpreter /usr/no/python3 was not found")
+
+
 def test_a_directory_that_is_not_there(outlive: CommandLine) -> None:
     """A missing --cwd is a failed start, and not mistaken for a missing program."""
     check_refusal(outlive("run", "--cwd", "/no/such/place", "--", "true"), 1, "/no/such/place")

@@ -7,9 +7,11 @@ import csv
 import fcntl
 import io
 import json
+import os
 import re
 import signal
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
@@ -23,23 +25,29 @@ from eventstore.sqlite import SqliteBackend
 from manager import AsyncManager
 from manager.cli import sanitize
 from manager.freshness import bring_up_to_date
-from tests.interfaces.command_line import CommandLine, until
+from tests.interfaces.command_line import CommandLine, end_all, until
 
 REPORTS = ("failures", "durations", "restarts", "uptime", "resources", "recoveries")
 FORMULA, HOSTILE = "=1+1", "<b>bad</b>\x1b[2J"
 FAILS = ("--", "sh", "-c", "echo job $$ broke >&2; sleep 0.2; exit 3")
 
 
-@pytest.fixture
-def lived(outlive: CommandLine) -> CommandLine:
-    """A home with one agent that completed, two that failed alike, one of them twice, and one that runs."""
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """A home with one agent that completed, two that failed alike, one of them twice, and one that runs.
+
+    Made once: tests add no agents to it.
+    """
+    directory = tmp_path_factory.mktemp("lived")
+    outlive = CommandLine(home=directory / "home", directory=directory)
     start = ("--start-window", "0ms", "--name")
     outlive.run(*start, "good", "--label", "team=blue", "--", "true")
     outlive.run(*start, "once", "--label", f"team={FORMULA}", *FAILS)
     outlive.run(*start, "twice", "--label", f"team={HOSTILE}", "--restart", "on-failure:1", *FAILS)
     outlive.run("--name", "lasting", "--label", "team=blue", "--", "sleep", "600")
     assert outlive("wait", "good", "once", "twice", "--timeout", "60").returncode != 124
-    return outlive
+    yield outlive
+    end_all(outlive.home)
 
 
 def test_what_is_alike_is_alike_in_reports_and_post_mortems(outlive: CommandLine) -> None:
@@ -87,8 +95,9 @@ def test_reports_of_real_agents(lived: CommandLine) -> None:
     used = {row["group"]: row for row in lived.json("report", "resources")["rows"]}
     assert used["good"]["max_memory_bytes"] > 100_000
     assert used["lasting"]["max_memory_bytes"] is None
-    (all_of_them,) = lived.json("report", "recoveries", "--by", "actor")["rows"]
-    assert (all_of_them["coordinators"], all_of_them["vanished"]) == (5, 0)
+    by_actor = {row["group"]: row for row in lived.json("report", "recoveries", "--by", "actor")["rows"]}
+    mine = by_actor[f"uid:{os.getuid()}/cli"]
+    assert (mine["coordinators"] >= 5, mine["vanished"]) == (True, 0)
 
 
 def test_a_coordinator_that_was_killed_is_in_the_recoveries(outlive: CommandLine) -> None:
@@ -106,25 +115,27 @@ def test_a_coordinator_that_was_killed_is_in_the_recoveries(outlive: CommandLine
     assert second["down_seconds"] > 0
 
 
-@pytest.mark.parametrize("name", REPORTS)
-def test_every_format_of_every_report(lived: CommandLine, name: str) -> None:
+def test_every_format_of_every_report(lived: CommandLine) -> None:
     """Table, JSON, CSV and SVG hold the same groups; no format lets a stranger's text do anything."""
-    by = () if name == "recoveries" else ("--by", "label:team")
-    groups = [row["group"] for row in lived.json("report", name, *by)["rows"]]
-    assert groups
-    table = lived("report", name, *by, "--utc").stdout
-    assert "\x1b" not in table
-    assert len(table.splitlines()) == 1 + len(groups) + (len(groups) > 1)
-    text = lived("report", name, *by, "--format", "csv").stdout
-    rows = list(csv.reader(io.StringIO(text)))
-    assert [row[0].removeprefix("'") for row in rows[1:]] == [sanitize.one_line(group) for group in groups]
-    assert not any(cell.startswith(("=", "+", "@")) for row in rows for cell in row)
-    drawn = lived("report", name, *by, "--format", "svg").stdout
-    root = ET.fromstring(drawn)
-    bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "bar"]
-    assert len(bars) == len(groups)
-    assert re.findall("<script|<b>|\x1b", drawn) == []
-    assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "")
+    for name in REPORTS:
+        by = () if name == "recoveries" else ("--by", "label:team")
+        groups = [row["group"] for row in lived.json("report", name, *by)["rows"]]
+        assert groups
+        table = lived("report", name, *by, "--utc").stdout
+        assert "\x1b" not in table
+        assert len(table.splitlines()) == 1 + len(groups) + (len(groups) > 1)
+        text = lived("report", name, *by, "--format", "csv").stdout
+        rows = list(csv.reader(io.StringIO(text)))
+        assert [row[0].removeprefix("'") for row in rows[1:]] == [
+            sanitize.one_line(group) for group in groups
+        ]
+        assert not any(cell.startswith(("=", "+", "@")) for row in rows for cell in row)
+        drawn = lived("report", name, *by, "--format", "svg").stdout
+        root = ET.fromstring(drawn)
+        bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "bar"]
+        assert len(bars) == len(groups)
+        assert re.findall("<script|<b>|\x1b", drawn) == []
+        assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_of_an_empty_home_there_is_nothing(outlive: CommandLine) -> None:
@@ -148,20 +159,20 @@ def test_refusals_and_periods(lived: CommandLine) -> None:
     assert len(lived.json("report", "failures", "--since", "1h")["rows"]) == 3
 
 
-@pytest.mark.parametrize("projection", ["timeline", "runs", "coordinators"])
-def test_each_projection_is_checked_and_rebuilt(outlive: CommandLine, projection: str) -> None:
+def test_each_projection_is_checked_and_rebuilt(outlive: CommandLine) -> None:
     """A row that was changed by hand is found with exit 6, and mended by a rebuild of that projection alone."""
     outlive.run("--", "sleep", "600")
     outlive("report", "failures")
-    with closing(sqlite3.connect(outlive.home / "events.db")) as database, database:
-        database.execute(
-            f"UPDATE {projection} SET actor = 'nobody'" if projection != "runs" else "DELETE FROM runs"
-        )
-    found = outlive("rebuild", "--check")
-    assert found.returncode == 6
-    assert f"{projection}." in found.stdout
-    assert outlive("rebuild", projection).returncode == 0
-    assert outlive("rebuild", "--check").returncode == 0
+    for projection in ("timeline", "runs", "coordinators"):
+        with closing(sqlite3.connect(outlive.home / "events.db")) as database, database:
+            database.execute(
+                f"UPDATE {projection} SET actor = 'nobody'" if projection != "runs" else "DELETE FROM runs"
+            )
+        found = outlive("rebuild", "--check")
+        assert found.returncode == 6
+        assert f"{projection}." in found.stdout
+        assert outlive("rebuild", projection).returncode == 0
+        assert outlive("rebuild", "--check").returncode == 0
 
 
 def test_sql(lived: CommandLine) -> None:
@@ -189,12 +200,14 @@ def test_a_report_of_a_log_that_cannot_be_written_says_what_it_lacks(
 ) -> None:
     """It reads as of where the projections stand; once it can be written, nothing is missing."""
     url = f"sqlite:///{lived.home}/events.db"
+    with closing(sqlite3.connect(lived.home / "events.db")) as database, database:
+        database.execute("UPDATE projections SET position = position - 1 WHERE name = 'runs'")
     with closing(Reader.open(url)) as reader, open(lived.home / "events.db.lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         monkeypatch.setattr(schema, "backend_for", lambda url: SqliteBackend(url, wait_seconds=0.2))
         note = bring_up_to_date(reader, url)
         assert note is not None
-        assert note.startswith("the last ")
+        assert note.startswith("the last event is not in it yet: ")
         assert "cannot write" in note
         fcntl.flock(lock, fcntl.LOCK_UN)
         assert bring_up_to_date(reader, url) is None

@@ -58,7 +58,7 @@ ALLOWED = {
     "manager.process.persistence._sync_names": ONLY_FOR_A_POWER_LOSS,
     "manager.process.persistence._set_aside": "it is done again until the record has its place",
     "manager.process.procfs.set_name": OUR_OWN,
-    "manager.process.child._execute": "the point is before the call; after it there is only the agent",
+    "manager.process.child._execute_file": "the point is before the call; after it there is only the agent",
     "manager.cli.holder.is_held": ONLY_A_LOOK,
     "manager.cli.tailing.write": "it prints",
     "manager.process.rehearsal": "it is left out while a point is armed; nothing of an agent's is in it",

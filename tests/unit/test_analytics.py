@@ -170,6 +170,18 @@ def test_memory_that_is_no_risk(sizes: list[float]) -> None:
     assert risk is None or risk.score < 0.3
 
 
+def test_a_limit_that_is_close_is_told_within_a_minute() -> None:
+    """12 MiB a second towards 1 GiB is seen after 40 s; towards 4 GiB the first minute says nothing yet."""
+    leak = rows([120.0 * n * MEBI for n in range(5)])
+    risk = memory_risk(RUNNING, leak, 1024 * MEBI, now=NOW)
+    assert risk is not None
+    assert risk.score > 0.9
+    assert risk.left_seconds == pytest.approx(50, abs=10)
+    assert "(5 samples over 40s" in risk.words
+    assert memory_risk(RUNNING, leak, 4096 * MEBI, now=NOW) is None
+    assert memory_risk(RUNNING, leak[:4], 1024 * MEBI, now=NOW) is None
+
+
 def failing(lives: Sequence[float], *, last_runs: bool = False) -> list[Attempt]:
     """An agent whose attempts all failed, and was started again each time."""
     at, made = NOW, []
@@ -215,6 +227,10 @@ def test_what_came_to_a_good_end_before_speaks_against_a_spiral() -> None:
     assert lives.score < 0.01
     over = [*bad[:-1], bad[-1]._replace(has_given_up=True)]
     assert spiral_risk(over, over, now=NOW) is None
+    cancelled = [one._replace(agent_over_at=NOW + HOUR) for one in bad]
+    assert spiral_risk(cancelled, cancelled, now=NOW + 2 * HOUR) is None
+    before = as_of(cancelled, NOW + HOUR - 1)
+    assert spiral_risk(before, before, now=NOW + HOUR - 1) is not None
 
 
 def test_risks_are_of_those_that_have_not_ended() -> None:
