@@ -220,10 +220,14 @@ def without_evidence(verdict: Verdict, why: str) -> Verdict:
     return replace(verdict, is_intact=False, position=position, problem="head unknown", detail=why)
 
 
-def compare(verdict: Verdict, known: Head, found: bytes | None) -> Verdict:
-    """`verdict` on a log that was `known` to be longer or another; `found` is the hash at that position now."""
+def compare(verdict: Verdict, known: Head, found: bytes | None, *, agreed: int = 0) -> Verdict:
+    """`verdict` on a log that was `known` to be longer or another; `found` is the hash at that position now.
+
+    `agreed`: up to which position it is what it was known to be.
+    """
     if known.position == 0 or found == known.hash:
         return verdict
+    checked = verdict.checked
     was = f"the log had come to position {known.position} at {rfc3339(known.recorded_at)}"
     if found is None and verdict.head_position < known.position:
         position, problem = verdict.head_position + 1, "tail missing"
@@ -231,7 +235,10 @@ def compare(verdict: Verdict, known: Head, found: bytes | None) -> Verdict:
     else:
         position, problem = known.position, "another log"
         detail = f"this row or one before it is not what it was when {was}"
-    return replace(verdict, is_intact=False, position=position, problem=problem, detail=detail)
+        checked = max(0, agreed - (verdict.head_position - verdict.checked))
+    return replace(
+        verdict, is_intact=False, position=position, problem=problem, detail=detail, checked=checked
+    )
 
 
 def _diagnose(row: Sequence[Any], running: bytes) -> tuple[str, str]:

@@ -32,10 +32,14 @@ class StoreUnavailable(OutliveError):
 
 
 class StoreDamaged(OutliveError):
-    """What is in the database is not what was written. `position` is the first bad one, where known."""
+    """What is in the database is not what was written. `position` is the first bad one, where known.
 
-    def __init__(self, message: str, *, position: int | None = None) -> None:
+    `why`: what the database itself said, where it can no longer be read.
+    """
+
+    def __init__(self, message: str, *, position: int | None = None, why: str | None = None) -> None:
         self.position = position
+        self.why = why
         super().__init__(message)
 
 

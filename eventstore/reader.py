@@ -179,10 +179,10 @@ class Reader:
                 if not is_gap_missing:
                     raise InvalidRequest(f"cannot verify from position {start}: the log ends before it")
                 return chain.missing(start - 1), Edges({}, {}, 0, 0)
-            rows = _RawRows(raw, start, until)
+            rows = RawRows(raw, start, until)
             verdict, edges = chain.walk(rows, start=start, previous_hash=previous)
             if rows.failure is not None and verdict.is_intact:
-                verdict = chain.unreadable(verdict, str(rows.failure))
+                verdict = chain.unreadable(verdict, rows.failure.why or str(rows.failure))
             return verdict, edges
 
     def held_against(self, verdict: Verdict, known: Head) -> Verdict:
@@ -198,7 +198,7 @@ class Reader:
         try:
             return self._source.faults()
         except StoreDamaged as error:
-            return [str(error)]
+            return [f"{error.why or error}; restore a copy"]
 
     def compare(self, known: Head) -> Verdict:
         """Whether the log still holds what it was known to be; nothing else is computed."""
@@ -258,7 +258,7 @@ def _hash_at(source: Source, position: int) -> bytes | None:
     return found[0][0] if found else None
 
 
-class _RawRows:
+class RawRows:
     """Rows as `chain.verify` takes them, up to the first that the database cannot read, which is the `failure`."""
 
     def __init__(self, raw: Source, start: int, until: int | None) -> None:

@@ -34,7 +34,7 @@ _ADVICE = {
     sqlite3.SQLITE_NOMEM: f"there is no memory left; {_RETRY}",
 }
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
-_SHOWN_FAULTS = 5
+_MOST_FAULTS = 1000
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message of SQLite's quotes garbage
 _MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python 3.11 does not name
 
@@ -90,7 +90,8 @@ def translate(error: BaseException, path: Path, action: str) -> OutliveError | N
     primary = code & 0xFF
     is_garbled = isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error)
     if primary in _DAMAGE or code == _MOVED or is_garbled:
-        return StoreDamaged(f"cannot {action} {path}: {error}; run `outlive verify`, or restore a copy")
+        advice = "run `outlive verify`, or restore a copy"
+        return StoreDamaged(f"cannot {action} {path}: {error}; {advice}", why=str(error))
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return InvalidRequest(f"cannot {action} {path}: {error}; the database refuses the row")
     advice = _ADVICE.get(primary, f"{error}; try again, or run `outlive doctor`")
@@ -103,9 +104,12 @@ def is_read_only(error: BaseException) -> bool:
 
 
 class SqliteSource:
-    """Read-only queries against the file. Safe for many threads: each query is fetched whole under a lock."""
+    """Read-only queries against the file. Safe for many threads: each query is fetched whole under a lock.
 
-    def __init__(self, path: Path, *, texts_as_bytes: bool = False) -> None:
+    `is_cut`: read what there is of a file that ends too early, which SQLite would refuse as a whole.
+    """
+
+    def __init__(self, path: Path, *, texts_as_bytes: bool = False, is_cut: bool = False) -> None:
         self._path = path
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -115,7 +119,7 @@ class SqliteSource:
             raise NoDatabase(
                 f"cannot read {path}: there is no such file; nothing has been recorded there yet"
             )
-        self._connection = connect_read_only(path)
+        self._connection = connect_read_only(path, is_cut=is_cut)
         if texts_as_bytes:
             self._connection.text_factory = bytes
 
@@ -144,7 +148,7 @@ class SqliteSource:
 
     def faults(self) -> list[str]:
         """What SQLite's own check finds, and whether the triggers are those of the schema. Raises `StoreDamaged`."""
-        found = [str(row[0]) for row in self.fetch(f"PRAGMA integrity_check({_SHOWN_FAULTS})")]
+        found = [str(row[0]) for row in self.fetch(f"PRAGMA integrity_check({_MOST_FAULTS})")]
         triggers = self.fetch("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
         if sha256(repr(triggers).encode()).hexdigest() != TRIGGERS:
             found.append("its triggers are not those that keep the log from being changed")
@@ -191,7 +195,7 @@ def finish_creation(path: Path) -> None:
         raise translate(error, path, "open") or error from error
 
 
-def connect_read_only(path: Path) -> sqlite3.Connection:
+def connect_read_only(path: Path, *, is_cut: bool = False) -> sqlite3.Connection:
     """A connection that can write nothing. Raises `StoreUnavailable` or `StoreDamaged`."""
     connection = None
     try:
@@ -203,6 +207,8 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         connection.execute("PRAGMA query_only = ON")
+        if is_cut:
+            connection.execute("PRAGMA writable_schema = ON")  # then SQLite goes by the size of the file
         connection.execute("SELECT 1 FROM sqlite_master").fetchall()  # the file is opened on first use
     except ERRORS as error:
         if connection is not None:

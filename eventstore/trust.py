@@ -59,15 +59,17 @@ def require_whole(
 def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Verdict:
     """`verdict` on a log that is whole, unless it is not what it was known to be: at the first of these, in order."""
     base = reader.base()
+    agreed = base.position
     wanted = (head for head in known if head.position >= base.position)
     while part := list(islice(wanted, _HEADS_A_QUERY)):
         marks = ", ".join("?" * len(part))
         query = f"SELECT position, hash FROM events WHERE position IN ({marks})"  # noqa: S608 (marks alone)
         found = {base.position: base.hash, **dict(reader.rows(query, [head.position for head in part]))}
         for head in part:
-            compared = chain.compare(verdict, head, found.get(head.position))
+            compared = chain.compare(verdict, head, found.get(head.position), agreed=agreed)
             if not compared.is_intact:
                 return compared
+            agreed = head.position
     return verdict
 
 

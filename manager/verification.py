@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from eventstore import payloads, segments, trust
+from eventstore import payloads, salvage, segments, trust
 from eventstore.chain import Verdict, without_evidence
 from eventstore.checkpoints import Checkpoint, Key
-from eventstore.errors import NoDatabase, StoreDamaged
+from eventstore.errors import InvalidRequest, NoDatabase, StoreDamaged
 from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
 from manager import comparing
 from manager.checkpointing import path_of
 from manager.comparing import Known
+from manager.errors import HomeError
 from manager.evidence import known_head, require_log
 from manager.home import Home
 from projections.checking import differences
@@ -65,8 +67,32 @@ class Verification(NamedTuple):
 def verify_home(home: Home, url: str, wanted: Wanted = ALL) -> Verification | None:
     """Verify the log of a home; a part of it for its hash chain alone. None: nothing was recorded yet.
 
-    Raises `StoreDamaged` for a log of which nothing can be read.
+    Raises `HomeError` where there is no home, `InvalidRequest` for a part that the log does not have, `StoreDamaged`
+    where there is no log any more.
     """
+    if not home.path.is_dir():
+        raise HomeError(
+            f"cannot verify {home.path}: there is no such directory; check --home or OUTLIVE_HOME"
+        )
+    try:
+        return _verified(home, url, wanted)
+    except StoreDamaged as error:
+        if error.why is None:
+            raise
+        return _salvaged(home, url, error.why)
+
+
+def _salvaged(home: Home, url: str, why: str) -> Verification:
+    """What can be said of a log whose database cannot be read as a whole."""
+    known = None
+    with suppress(StoreDamaged):
+        known = known_head(home)
+    verdict = salvage.verify(url, known, why)
+    faults = (f"{why}, elsewhere than in its events; restore a copy",) if verdict.is_intact else ()
+    return Verification(verdict, known, faults)
+
+
+def _verified(home: Home, url: str, wanted: Wanted) -> Verification | None:
     known, doubt = None, None
     try:
         known = known_head(home)
@@ -83,11 +109,28 @@ def verify_home(home: Home, url: str, wanted: Wanted = ALL) -> Verification | No
         return None
     with closing(reader):
         if wanted.start is not None or wanted.until is not None:
-            return Verification(reader.verify(start=wanted.start or 1, until=wanted.until), known, ())
+            return Verification(_part(reader, wanted.start or 1, wanted.until), known, ())
         found = _chain(home, url, reader, known, wanted)
         if doubt is not None and found.verdict.is_intact:
             found = found._replace(verdict=without_evidence(found.verdict, str(doubt)))
         return found if wanted.from_checkpoint else _with_database(found, reader)
+
+
+def _part(reader: Reader, start: int, until: int | None) -> Verdict:
+    head = reader.head().position
+    if until is not None and not start <= until <= head:
+        raise InvalidRequest(
+            f"cannot verify {start} to {until}: the log ends at {head}; give positions that it has"
+        )
+    return reader.verify(start=start, until=until)
+
+
+def _some(faults: Iterable[str]) -> list[str]:
+    """The first of them, and how many more there are."""
+    rest = iter(faults)
+    shown = list(islice(rest, _SHOWN))
+    more = sum(1 for _ in rest)
+    return [*shown, f"{more} more of this kind"] if more else shown
 
 
 def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wanted) -> Verification:
@@ -99,9 +142,10 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
     unsaid = trust.unsaid(reader)
     faults = [*ours.faults, *(fault for fault in (lost, unsaid) if fault is not None)]
     verdict = segments.verify(url, start=1 if start is None else start.head.position + 1)
-    for heads in (ours.heads, [] if known is None else [known]):
-        if verdict.is_intact:
-            verdict = trust.contradicted(reader, verdict, heads)
+    if verdict.is_intact:
+        verdict = trust.contradicted(
+            reader, verdict, sorted([*ours.heads, *([] if known is None else [known])])
+        )
     if wanted.against is not None:
         others, more = comparing.heads_in(home, wanted.against, wanted.key)
         faults += more
@@ -112,10 +156,9 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
 
 def _with_database(found: Verification, reader: Reader) -> Verification:
     """What was found, and what is wrong with the database itself or, where all else is good, with rows made from it."""
-    faults = [*found.faults, *reader.faults()]
+    faults = [*found.faults, *_some(reader.faults())]
     if found.verdict.is_intact and not faults:
-        faults = [f"{fault}; put it back from a backup" for fault in islice(payloads.wrong(reader), _SHOWN)]
+        faults = _some(f"{fault}; put it back from a backup" for fault in payloads.wrong(reader))
     if found.verdict.is_intact and not faults:
-        wrong = islice(differences(reader), _SHOWN)
-        faults = [f"{difference}; run `outlive rebuild`" for difference in wrong]
+        faults = _some(f"{difference}; run `outlive rebuild`" for difference in differences(reader))
     return found._replace(faults=tuple(faults))

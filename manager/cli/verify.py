@@ -9,7 +9,7 @@ import click
 
 from manager.cli import exit_codes
 from manager.cli.options import FILE, POSITION
-from manager.cli.session import Session, complain, current, shared_options, write, write_json
+from manager.cli.session import Session, complain, current, say, shared_options, write, write_json
 from projections.quantities import counted
 
 if TYPE_CHECKING:
@@ -65,11 +65,12 @@ def verify_command(
     if not verdict.is_intact:
         complain(
             f"cannot trust the log from position {verdict.position} on: {verdict.problem}: {verdict.detail}; "
-            f"what is before it ({counted(verdict.checked, 'event')}) is as it was written: restore the rest "
-            "from a backup"
+            f"known to be as written: {counted(verdict.checked, 'event')} before it; restore the rest from a backup"
         )
     for fault in found.faults:
         complain(f"cannot trust the database: {fault}")
+    if found.faults and verdict.is_intact:
+        say(f"the events themselves are whole, up to position {verdict.head_position}")
     return exit_codes.DONE if found.is_intact else exit_codes.INTEGRITY
 
 

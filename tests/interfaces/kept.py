@@ -19,9 +19,14 @@ STRANGER = Path(__file__).with_name("stranger.py")
 
 
 def outlive_in(kept: Kept, *arguments: str) -> tuple[int, str]:
-    """A command that reads, in this process: its exit code and what it printed."""
+    """`at` that home."""
+    return at(kept.outlive.home, *arguments)
+
+
+def at(home: Path, *arguments: str) -> tuple[int, str]:
+    """A command that reads a home, in this process: its exit code and what it printed."""
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
-        code = main(["--home", str(kept.outlive.home), *arguments])
+        code = main(["--home", str(home), *arguments])
     return code, out.getvalue()
 
 
