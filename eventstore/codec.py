@@ -134,3 +134,8 @@ def _failed_with_lines_inside(shape: Shape) -> Shape:
     text = "\n".join(shape["last_output"])
     stored = {"digest": None, "size_bytes": len(text.encode()), "text": text} if text else None
     return {**shape, "last_output": stored}
+
+
+@upcaster("COORDINATOR_STARTED", 1)
+def _started_without_takeover(shape: Shape) -> Shape:
+    return {**shape, "taken_over_from": None}

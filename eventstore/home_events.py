@@ -12,15 +12,19 @@ from eventstore.values import record
 
 @record
 class CoordinatorStarted:
-    """A coordinator took the home. Every later event of the home carries this epoch until the next one."""
+    """A coordinator took the home. Every later event of the home carries this epoch until the next one.
+
+    `taken_over_from`: pid of a holder that did not answer and was ended for it, as the event's actor asked.
+    """
 
     TYPE: ClassVar = "COORDINATOR_STARTED"
-    SCHEMA_VERSION: ClassVar = 1
+    SCHEMA_VERSION: ClassVar = 2
     attempt: ClassVar[None] = None
     epoch: int
     pid: int
     boot_id: str
     version: str
+    taken_over_from: int | None = None
 
 
 @record

@@ -191,8 +191,15 @@ class ControlServer:
         crash_point("coordinator.after_refusal")
 
 
-def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> Any:
-    """The coordinator's answer. Raises the error that it raised, or `NoCoordinator`."""
+def ask(
+    path: Path,
+    method: str,
+    arguments: dict[str, Any],
+    *,
+    actor: str,
+    answer_seconds: float | None = None,
+) -> Any:
+    """The coordinator's answer. Raises the error that it raised, or `NoCoordinator`, also when none comes in time."""
     was_accepted = False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -207,7 +214,7 @@ def ask(path: Path, method: str, arguments: dict[str, Any], *, actor: str) -> An
                 if "accepted" in answer:
                     crash_point("client.after_accept")
                     was_accepted = True
-                    connection.settimeout(None)
+                    connection.settimeout(answer_seconds)
                 elif "error" in answer:
                     raise rebuild(answer["error"])
                 else:

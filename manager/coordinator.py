@@ -39,6 +39,7 @@ from manager.replay import Replayed, replay
 from manager.sampling import Sampling
 from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
+from manager.takeover import take
 
 STARTS_A_COMMIT = 100
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
@@ -60,7 +61,9 @@ class Coordinator:
         living = replay(store, self.log.living_agents())  # before anything is written
         self._unwatched_since = self.log.last_recorded_at()
         redacted = partial(without_secrets, home.path)
-        self.ledger = Ledger(store, epoch=self.log.begin(), clock=now_microseconds, redacted=redacted)
+        self.ledger = Ledger(
+            store, epoch=self.log.begin(lock.taken_over_from), clock=now_microseconds, redacted=redacted
+        )
         self._believe(living)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
         self._loop = event_loop()
@@ -83,7 +86,7 @@ class Coordinator:
     def open(cls, home: Home, url: str, *, actor: str, takeover: bool = False) -> Coordinator:
         """Take the home. Raises `HomeError`, `HomeBusy`, and what `EventStore.open` raises; holds nothing then."""
         identity = home.prepare()
-        lock = home.acquire(takeover=takeover)
+        lock = take(home) if takeover else home.acquire()
         try:
             store = open_log(home, identity, url)
             try:

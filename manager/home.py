@@ -12,7 +12,6 @@ import fcntl
 import functools
 import json
 import os
-import signal
 import stat
 import sys
 import time
@@ -25,11 +24,9 @@ from eventstore.errors import OutliveError
 from manager.errors import HomeError
 from manager.homefiles import make_directory, require_our_files, require_safe_way
 from manager.homeidentity import HomeIdentity, read_or_make, remove_drafts
-from manager.process.identity import Identity, Match, identify, prove
+from manager.process.identity import identify
 from manager.process.procfs import read_stat
-from manager.process.signalling import send_signal
 
-TAKEOVER_SECONDS = 10.0  # for the old holder to be gone after SIGKILL; longer means uninterruptible sleep
 BUSY_WAIT_SECONDS = 0.2  # a holder that is just leaving (a short-lived command) is waited for
 
 
@@ -133,11 +130,8 @@ class Home:
             )
             raise HomeError(f"cannot use {self.path} as home: {why}, or choose another with --home")
 
-    def acquire(self, *, takeover: bool = False) -> HomeLock:
-        """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder, and `HomeError`.
-
-        `takeover` proves the identity of the holder, ends it with SIGKILL, and waits for the lock.
-        """
+    def acquire(self, *, wait_seconds: float = BUSY_WAIT_SECONDS) -> HomeLock:
+        """Take the home's lock for the life of a coordinator. Raises `HomeBusy`, naming the holder, and `HomeError`."""
         crash_point("coordinator.before_lock")
         try:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -150,13 +144,10 @@ class Home:
             if os.fstat(descriptor).st_mode & 0o777 != 0o600:
                 os.fchmod(descriptor, 0o600)  # whatever the umask
                 crash_point("coordinator.after_lock_file")
-            deadline = time.monotonic() + BUSY_WAIT_SECONDS
+            deadline = time.monotonic() + wait_seconds
             while not _try_flock(descriptor):
                 if time.monotonic() >= deadline:
-                    if not takeover:
-                        raise self._busy()
-                    self._end_holder()
-                    takeover, deadline = False, time.monotonic() + TAKEOVER_SECONDS
+                    raise self._busy()
                 time.sleep(0.01)
             crash_point("coordinator.after_lock")
             remove_drafts(self.path)
@@ -192,40 +183,22 @@ class Home:
         how = " and is stopped (SIGSTOP)" if state == "T" else ""
         return HomeBusy(
             f"cannot act as coordinator of {self.path}: process {holder.get('pid')} ({holder.get('argv')}) "
-            f"holds it since {holder.get('since')}{how}; ask it, end it, or take over with --takeover",
+            f"holds it since {holder.get('since')}{how}; ask it, end it, or, where it does not answer, "
+            "take over with --takeover",
             holder=holder,
             is_stopped=state == "T",
         )
 
-    def _end_holder(self) -> None:
-        holder = self.holder()
-        if holder is None:
-            return
-        try:
-            identity = Identity(*(holder[field] for field in Identity._fields))
-        except KeyError as error:
-            raise HomeBusy(
-                f"cannot take over {self.path}: its lock file does not say who holds it; end the holder by hand",
-                holder=holder,
-            ) from error
-        proof = prove(identity, shim_holds_lock=False)
-        if proof.match is Match.SAME and proof.process is not None and proof.process.pid != os.getpid():
-            with proof.process:
-                crash_point("coordinator.before_takeover")
-                send_signal(proof.process, signal.SIGKILL)
-                crash_point("coordinator.after_takeover")
-        elif proof.match is Match.UNCERTAIN:
-            raise HomeBusy(
-                f"cannot take over {self.path}: {proof.reason}; end process {identity.pid} by hand",
-                holder=holder,
-            )
-
 
 class HomeLock:
-    """The held lock. Children made by fork close their copy, so that an orphan never keeps a home locked."""
+    """The held lock; `taken_over_from`: pid of the holder that was ended for it.
+
+    Children made by fork close their copy, so that an orphan never keeps a home locked.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
+        self.taken_over_from: int | None = None
         self._write(_describe_ourselves())
         _held.add(self)
         _forget_after_forks()

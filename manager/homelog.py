@@ -49,14 +49,21 @@ class HomeLog:
         self._begun_by = str(uuid.uuid4())
         self.epoch = 0
 
-    def begin(self) -> int:
-        """Take the next epoch with COORDINATOR_STARTED; every older coordinator is fenced from here on."""
+    def begin(self, taken_over_from: int | None = None) -> int:
+        """Take the next epoch with COORDINATOR_STARTED; every older coordinator is fenced from here on.
+
+        `taken_over_from`: the process that was ended for it.
+        """
         crash_point("coordinator.before_epoch")
         self.epoch = self._store.begin_epoch(
             lambda epoch: replace(
                 self._new(
                     CoordinatorStarted(
-                        epoch=epoch, pid=os.getpid(), boot_id=procfs.boot_id(), version=VERSION
+                        epoch=epoch,
+                        pid=os.getpid(),
+                        boot_id=procfs.boot_id(),
+                        version=VERSION,
+                        taken_over_from=taken_over_from,
                     )
                 ),
                 event_id=self._begun_by,

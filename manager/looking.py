@@ -5,6 +5,7 @@ What only a few questions need is imported when they are asked: each command tha
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 from collections.abc import Iterator
@@ -55,6 +56,10 @@ class Looking:
         observed = do.ObserveHealth(health=Health(check.health), evidence=check.why)
         self._do(self._coordinator.observe_health(check.id, observed))
         return check
+
+    def ping(self) -> None:
+        """Return once the coordinator's thread has had a turn: it is not stuck."""
+        self._do(asyncio.sleep(0))
 
     def samples(self, agent: AgentRef, attempt: int | None = None) -> list[Sample]:
         """What an agent, or one of its attempts, was seen to use, in order of time: see `docs/samples.md`."""

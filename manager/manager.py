@@ -60,8 +60,9 @@ class Manager(Looking):
         """Take the home (made if missing), replay the log, re-attach the survivors; `recovery` says what was found.
 
         `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who is recorded
-        as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home. `announce`:
-        record each re-attachment, and keep the projections near the log (short-lived commands do not).
+        as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home and
+        does not answer. `announce`: record each re-attachment, and keep the projections near the log (short-lived
+        commands do not).
         Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`.
         """
         place = Home(find_home(None if home is None else os.fspath(home)))

@@ -67,6 +67,10 @@ class _Recover(_Asked):
     pass
 
 
+class _Ping(_Asked):
+    pass
+
+
 class _Erase(_Asked):
     agent: str
     output: bool
@@ -173,6 +177,12 @@ def _recover(manager: Manager, caller: Caller, asked: _Recover) -> object:
     return manager.recover()
 
 
+def _ping(manager: Manager, caller: Caller, asked: _Ping) -> object:
+    del caller, asked
+    manager.ping()
+    return None
+
+
 def _erase(manager: Manager, caller: Caller, asked: _Erase) -> object:
     return manager.erase(asked.agent, output=asked.output, reason=asked.reason, actor=caller.actor)
 
@@ -184,5 +194,6 @@ METHODS: Mapping[str, tuple[type[_Asked], Callable[..., Any]]] = {
     "restart": (_Restart, _restart),
     "wait": (_Wait, _wait),
     "recover": (_Recover, _recover),
+    "ping": (_Ping, _ping),
     "erase": (_Erase, _erase),
 }

@@ -151,7 +151,9 @@ def _reattached(data: Data) -> str:
 
 
 def _coordinator_started(data: Data) -> str:
-    return f"coordinator started: process {data['pid']}, epoch {data['epoch']}, outlive {data['version']}"
+    text = f"coordinator started: process {data['pid']}, epoch {data['epoch']}, outlive {data['version']}"
+    ended = data.get("taken_over_from")
+    return text if ended is None else f"{text}; process {ended} held the home, did not answer and was ended"
 
 
 def _coordinator_stopped(data: Data) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import click
 
 from manager.cli import exit_codes
-from manager.cli.session import Group, changing_options, current, shared_options, write, write_json
+from manager.cli.session import Group, changing_options, current, say, shared_options, write, write_json
 
 
 @click.group("db", cls=Group)
@@ -43,6 +43,7 @@ def upgrade_command() -> int:
     from eventstore.revision import HEAD
     from manager.evidence import known_head
     from manager.home import Home
+    from manager.takeover import take
 
     session = current()
     home = Home(session.home)
@@ -54,7 +55,10 @@ def upgrade_command() -> int:
         raise trust.gone(known)
     with contextlib.ExitStack() as stack:
         if session.database_url is None and before not in (None, HEAD):
-            stack.callback(home.acquire(takeover=session.takeover).release)
+            lock = take(home) if session.takeover else home.acquire()
+            stack.callback(lock.release)
+            if lock.taken_over_from is not None:
+                say(f"outlive: ended process {lock.taken_over_from}, which held the home and did not answer")
             before = schema.current(session.database)  # another one may have done it just before
         after = schema.upgrade(session.database)
     if session.json:

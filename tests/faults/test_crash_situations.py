@@ -50,6 +50,7 @@ def taking_over(run: Run, crashes: Crashes, crash: Crash) -> None:
     """It has just ended, or is just about to end, the coordinator that held the home."""
     with run.coordinator() as holder:
         holder.spawn(run.agent("--beat"), names=[f"keeper-{crashes.fresh()}"])
+        run.kill("coordinator", holder.pid, signal.SIGSTOP)
         run.fault("kill", "coordinator", pid=holder.pid)
         with contextlib.suppress(CoordinatorGone):
             run.coordinator("--takeover", variables=crashes.variables(crash))

@@ -18,7 +18,7 @@ from tests.support.histories import new, note
 from tests.support.processes import runs as is_running
 from tests.support.tally import Tally
 
-UNKNOWN = (("AGENT_TELEPORTED", 1), ("HEALTH_CHANGED", 99), ("COORDINATOR_STARTED", 2))
+UNKNOWN = (("AGENT_TELEPORTED", 1), ("HEALTH_CHANGED", 99), ("COORDINATOR_STARTED", 99))
 
 
 def newer(stream: str, type_name: str, version: int) -> Draft:

@@ -44,6 +44,7 @@ def true_requests(env: dict[str, str]) -> list[dict[str, Any]]:
         "restart": {"agent": ENDED, "reason": None, "wait": True},
         "wait": {"agents": [ENDED, ENDED], "any": False, "timeout": 5.0},
         "recover": {},
+        "ping": {},
         "erase": {"agent": ENDED, "output": True, "reason": "r"},
     }
     more = [

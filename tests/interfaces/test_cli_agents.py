@@ -250,6 +250,9 @@ def test_commands_ask_the_coordinator_that_holds_the_home(outlive: CommandLine) 
     assert outlive("run", "--name", "c", "--", "true").returncode == 8
     assert outlive("run", "--", "no-such-program").returncode == 127
 
+    assert outlive("--takeover", "stop", "c").returncode == 0
+    assert waiting.poll() is None  # it answers, so it was asked
+
     waiting.send_signal(signal.SIGSTOP)
     refused = outlive("stop", "b")
     assert refused.returncode == 7
@@ -258,6 +261,7 @@ def test_commands_ask_the_coordinator_that_holds_the_home(outlive: CommandLine) 
     assert outlive.json("status", "b")["agents"][0]["state"] == "RUNNING"
     assert outlive("stop", "b", "--takeover").returncode == 0
     assert waiting.wait(timeout=60) == -signal.SIGKILL
+    assert f"process {waiting.pid} held the home, did not answer and was ended" in outlive("events").stdout
     assert outlive("verify").returncode == 0
 
 

@@ -17,6 +17,7 @@ import pytest
 from eventstore.errors import InvalidRequest, OutliveError
 from manager import Manager
 from manager.home import HomeBusy
+from projections.sentences import sentence
 from tests.support import story
 from tests.support.agents import program, types
 from tests.support.processes import eventually, runs
@@ -86,11 +87,27 @@ def test_a_stopped_holder_is_named_and_can_be_replaced(home: Path, old: subproce
         assert types(manager, "it").count("SPAWNING") == 1
 
 
-def test_takeover_ends_a_holder_at_work(home: Path, old: subprocess.Popen[str]) -> None:
-    """The agents do not notice."""
-    with Manager.open(home, takeover=True) as manager:
+def test_takeover_leaves_a_holder_at_work_alone(home: Path, old: subprocess.Popen[str]) -> None:
+    """It answers: whoever would take over is told so, by its name, and nothing is ended or recorded."""
+    with pytest.raises(HomeBusy, match=rf"cannot take over .*: process {old.pid} .*and answers"):
+        Manager.open(home, takeover=True)
+    assert _order(old, "manager.status('it').is_alive") == "True"
+    assert _order(old, "len([e for e in manager.events() if e.type == 'COORDINATOR_STARTED'])") == "1"
+    assert _order(old, "len([e for e in manager.events() if e.type == 'REQUEST_REFUSED'])") == "0"
+
+
+def test_takeover_ends_a_stuck_holder_and_says_so(home: Path, old: subprocess.Popen[str]) -> None:
+    """Its socket takes requests and its loop turns no more. The agents do not notice; the log says who ended whom."""
+    stuck = "manager._coordinator._loop.call_soon_threadsafe(__import__('time').sleep, 600) and None"
+    assert _order(old, stuck) == "None"
+    with Manager.open(home, actor="night shift", takeover=True) as manager:
         assert old.wait(timeout=30) == -signal.SIGKILL
         assert manager.status("it").is_alive
+        _, started = (event for event in manager.events() if event.type == "COORDINATOR_STARTED")
+    assert started.actor == "night shift"
+    data = started.as_json()["data"]
+    assert data["taken_over_from"] == old.pid
+    assert f"process {old.pid} held the home, did not answer and was ended" in sentence(started.type, data)
 
 
 def test_an_old_one_that_lost_its_lock_can_do_nothing(home: Path, old: subprocess.Popen[str]) -> None:
