@@ -14,7 +14,7 @@ from eventstore.checkpoints import CheckpointFile
 from eventstore.errors import StoreDamaged
 from eventstore.inline import Inline
 from eventstore.reader import Reader
-from eventstore.record import Head
+from eventstore.record import Head, RecordedEvent
 
 CHECKED_ROWS = 10_000  # verified at each opening, at some 10 µs a row
 
@@ -71,6 +71,28 @@ def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Ver
                 return compared
             agreed = head.position
     return verdict
+
+
+def wrong_row(reader: Reader, rows: Iterable[RecordedEvent]) -> int | None:
+    """The position of the first of some rows that does not give its hash, or does not fit the rows around it."""
+    base = reader.base()
+    wanted = iter(rows)
+    while part := list(islice(wanted, _HEADS_A_QUERY)):
+        positions = [row.position + step for row in part for step in (-1, 1)]
+        marks = ", ".join("?" * len(positions))
+        query = f"SELECT position, previous_hash, hash FROM events WHERE position IN ({marks})"  # noqa: S608 (marks alone)
+        around = {position: hashes for position, *hashes in reader.rows(query, positions)}
+        around[base.position] = [chain.GENESIS, base.hash]
+        for row in part:
+            before, after = around.get(row.position - 1), around.get(row.position + 1)
+            fits = (
+                before is not None
+                and before[1] == row.previous_hash
+                and (after is None or after[0] == row.hash)
+            )
+            if not fits or not chain.is_own_hash(row):
+                return row.position
+    return None
 
 
 def newest(file: CheckpointFile) -> list[Head]:

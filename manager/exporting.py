@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from eventstore.errors import InvalidRequest
+from eventstore import chain
+from eventstore.errors import InvalidRequest, StoreDamaged
 from eventstore.reader import Reader
-from eventstore.record import COLUMNS, RecordedEvent, rfc3339
+from eventstore.record import COLUMNS, Head, RecordedEvent, rfc3339
 
 SCHEMA = "outlive.export/1"
 END_SCHEMA = "outlive.export.end/1"
@@ -20,8 +21,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 def lines(reader: Reader, kind: str, *, start: int | None, until: int | None) -> Iterator[str]:
     """The log from `start` or its first event to `until` or the head, a line each with its end.
 
-    `kind`: jsonl, cloudevents, csv.
-    Raises `InvalidRequest` where the log does not reach from the one to the other.
+    `kind`: jsonl, cloudevents, csv. Raises `InvalidRequest` where the log does not reach from the one to the other;
+    the lines raise `StoreDamaged` at the first row that is not what was written.
     """
     head, base = reader.head(), reader.base()
     start = base.position + 1 if start is None else start
@@ -34,10 +35,11 @@ def lines(reader: Reader, kind: str, *, start: int | None, until: int | None) ->
         raise InvalidRequest(
             f"cannot export from {start}: the log was pruned up to {base.position}; begin after it"
         )
-    rows = reader.events(after=start - 1, until=last)
+    before = reader.head_at(start - 1)
+    rows = _checked(reader.events(after=start - 1, until=last), before, last)
     match kind:
         case "jsonl":
-            return _jsonl(reader, rows, start, last)
+            return _jsonl(rows, before, last)
         case "cloudevents":
             return (_line(cloud_event(row)) for row in rows)
         case _:
@@ -86,9 +88,25 @@ def guarded(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def _jsonl(reader: Reader, rows: Iterable[RecordedEvent], start: int, last: int) -> Iterator[str]:
-    before = reader.head_at(start - 1)
-    yield _line({"schema": SCHEMA, "from": start, "to": last, "previous_hash": before.hash.hex()})
+def _checked(rows: Iterable[RecordedEvent], before: Head, last: int) -> Iterator[RecordedEvent]:
+    """The rows, as long as each follows from the one before, up to the `last`."""
+    position, running = before.position + 1, before.hash
+    for row in rows:
+        if (row.position, row.previous_hash) != (position, running) or not chain.is_own_hash(row):
+            break
+        yield row
+        position, running = position + 1, row.hash
+    if position <= last:
+        raise StoreDamaged(
+            f"cannot export the log: from position {position} on it is not what was written; see `outlive verify`, or "
+            f"export what is before it with --to",
+            position=position,
+        )
+
+
+def _jsonl(rows: Iterable[RecordedEvent], before: Head, last: int) -> Iterator[str]:
+    first = before.position + 1
+    yield _line({"schema": SCHEMA, "from": first, "to": last, "previous_hash": before.hash.hex()})
     count, running = 0, before.hash
     for row in rows:
         yield _line(row_json(row))

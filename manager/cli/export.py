@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from manager.cli import exit_codes
 from manager.cli.options import FILE, agent_argument
 from manager.cli.session import current, say, shared_options, write, write_json
+
+if TYPE_CHECKING:
+    from manager.view import View
 
 FORMATS = ("jsonl", "cloudevents", "csv")
 
@@ -36,6 +40,8 @@ def export_command(*, kind: str, start: int | None, until: int | None, output: P
     if view.is_empty:
         say("outlive: nothing has been recorded yet")
         return exit_codes.DONE
+    if until is None:
+        _require_whole(view, "export the log", ", or name its last position with --to")
     lines = exporting.lines(view.reader, kind, start=start, until=until)
     if output is None:
         for line in lines:
@@ -73,6 +79,7 @@ def bundle_command(*, agent: str, output: Path | None, is_without: bool, key: st
     session = current()
     view = session.view()
     found = view.agent(agent, vitals=False)
+    _require_whole(view, f"bundle {found.id}", "")
     home = Home(session.home)
     signer = signing.of_environment() if key is None else signing.load(Path(key).expanduser())
     checkpoint = comparing.checkpoint_for(view.reader, home, found.id, key=signer)
@@ -82,6 +89,14 @@ def bundle_command(*, agent: str, output: Path | None, is_without: bool, key: st
         bundling.write(file, view.reader, found.id, checkpoint=checkpoint, outputs=outputs, key=signer)
     _told(path, file.sha256, file.size)
     return exit_codes.DONE
+
+
+def _require_whole(view: View, what: str, otherwise: str) -> None:
+    """Refuse where the log is known to have been another: what is written would look complete."""
+    if view.doubt:
+        from eventstore.errors import StoreDamaged
+
+        raise StoreDamaged(f"cannot {what}: {view.doubt}; see `outlive verify`{otherwise}")
 
 
 def _told(path: Path, digest: str, size: int) -> None:

@@ -11,7 +11,7 @@ import click
 
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import agent_argument, chosen_format
-from manager.cli.session import Session, current, now, shared_options, write, write_json
+from manager.cli.session import Session, current, now, say, shared_options, write, write_json
 from manager.cli.times import time_text
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ _FENCE = re.compile(r"`{3,}")
 def why_command(*, agent: str, attempt: int | None, form: str | None) -> int:
     """Why AGENT ended: cause and how certain, evidence, who asked, what led to it, what followed, proof."""
     from manager.why.collect import explain, material_of
+    from manager.why.words import is_wrong
 
     session = current()
     chosen = chosen_format(session, form, "text")
     view = session.view()
     material = material_of(view, agent)
     found = explain(material, attempt)
+    if found.proof.wrong is not None:
+        say(f"outlive: do not trust what the log says: {is_wrong(found.proof.wrong)}; see `outlive verify`")
     if chosen == "json":
         write_json(found.as_json())
     elif chosen == "html":

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eventstore import payloads
+from eventstore import payloads, trust
 from eventstore.checkpoints import CheckpointFile
 from eventstore.errors import InvalidRequest, OutliveError, UnknownAgent
 from eventstore.headfile import HeadFile
@@ -91,7 +91,9 @@ def collect(
     with reader.snapshot():
         head = reader.head()
         stream = f"agent/{agent_id}"
-        entries = tuple(map(Entry.of, reader.events(stream=stream)))
+        rows = list(reader.events(stream=stream))
+        wrong = trust.wrong_row(reader, rows)
+        entries = tuple(map(Entry.of, rows))
         if not entries:
             raise UnknownAgent(reference=agent_id)
         home = _newest_home_events(reader, entries[0].row.home)
@@ -116,6 +118,7 @@ def collect(
         head=head,
         outside=outside and outside.head,
         checkpoint=checkpoint,
+        wrong=wrong,
     )
 
 

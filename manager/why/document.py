@@ -165,6 +165,7 @@ def _proof(proof: Proof) -> dict[str, Any]:
             "key_id": checkpoint.key_id,
             "is_held": checkpoint.is_held,
         },
+        "wrong": proof.wrong,
     }
 
 

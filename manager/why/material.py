@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from eventstore.errors import StoreDamaged
 from eventstore.record import Head, RecordedEvent
 
 OUTCOMES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "KILLED", "LOST"})
@@ -25,8 +26,14 @@ class Entry:
 
     @classmethod
     def of(cls, row: RecordedEvent) -> Entry:
-        """Raises `ValueError` for a row whose data is no JSON."""
-        data = json.loads(row.data)
+        """Raises `StoreDamaged` for a row whose data is no JSON."""
+        try:
+            data = json.loads(row.data)
+        except (ValueError, RecursionError) as error:
+            raise StoreDamaged(
+                f"cannot read the event at position {row.position}: its data is no JSON; run `outlive verify`",
+                position=row.position,
+            ) from error
         return cls(row, data if isinstance(data, dict) else {})
 
     @property
@@ -87,7 +94,8 @@ class Material:
     `is_alive`: whether its process was seen alive just now; null where nobody looked, as for a time long ago.
     `failures` are the newest of all agents, this one's among them; `is_all_failures` false: there are older ones.
     `outside`: the head that is kept outside the log; null where that is missing. `as_of`: the instant that is
-    looked at, in microseconds, where it is not the present.
+    looked at, in microseconds, where it is not the present. `wrong`: the position of the first of `entries` whose hash
+    is not that of the row, or not what the rows around it say; null where all are.
     """
 
     agent_id: str
@@ -103,3 +111,4 @@ class Material:
     outside: Head | None
     checkpoint: Checkpoint | None
     as_of: int | None = None
+    wrong: int | None = None

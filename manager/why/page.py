@@ -87,6 +87,7 @@ def page(found: PostMortem, life: Life, *, zone: tzinfo | None, made_at: int) ->
         trend=[] if found.trend is None else words.trend_text(found.trend),
         left_over=None if found.left_over is None else words.left_over_text(found.left_over),
         followed=words.followed_text(found.followed) if found.is_over else None,
+        is_wrong="" if found.proof.wrong is None else words.is_wrong(found.proof.wrong),
         ended=words.ended_text(found, when) if found.is_over else None,
         followed_rows=[_row(entry, found, zone) for entry in found.followed.entries],
         alike=None if found.alike is None else words.alike_text(found.alike),

@@ -157,10 +157,14 @@ class EarlierFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Where in the log it stands: the first and last row used, the log's head then, and what vouches for it outside."""
+    """Where in the log it stands: the first and last row used, the log's head then, and what vouches for it outside.
+
+    `wrong`: the position of the agent's first event that is not what was written; null where none is found to be.
+    """
 
     first: Head
     last: Head
     head: Head
     outside: Head | None
     checkpoint: Checkpoint | None
+    wrong: int | None

@@ -87,6 +87,7 @@ def post_mortem(material: Material, attempt: int | None = None) -> PostMortem:
             head=material.head,
             outside=material.outside,
             checkpoint=material.checkpoint,
+            wrong=material.wrong,
         ),
         as_of=material.as_of,
     )

@@ -131,6 +131,8 @@ def _proof(proof: Proof) -> tuple[str, ...]:
         by = f"naming the key {latest.key_id}" if latest.key_id else "not signed"
         held = "" if latest.is_held else "; the log has another hash there"
         lines.append(f"latest checkpoint: position {latest.position}, hash {latest.hash.hex()}, {by}{held}")
+    if proof.wrong is not None:
+        lines.append(f"do not trust this: {words.is_wrong(proof.wrong)}")
     lines.append("`outlive verify` recomputes the chain, and checks signatures")
     return tuple(lines)
 

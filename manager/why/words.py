@@ -72,6 +72,11 @@ def summary(found: PostMortem) -> str:
             return f"{who} ended, and nobody saw how: {_message(found)}."
 
 
+def is_wrong(position: int) -> str:
+    """What speaks against the log where the row at `position` is not what was written."""
+    return f"the event at position {position} is not what was written"
+
+
 def asked_text(asked: Asked) -> str:
     """`stop asked for by uid:0/cli: because`."""
     what = {
