@@ -32,7 +32,8 @@ _PLACES = {
         after_leftover_group_kill before_group_removal after_group_removal before_claim before_claim_parent
         after_claim_parent after_claim before_claim_lock after_claim_lock_file after_claim_lock after_claim_file
         after_claim_tidied before_status_file after_status_file after_status_written after_status_cut
-        before_output_erased after_output_erased
+        before_output_erased after_output_erased before_stop_mark after_stop_mark before_stop_mark_removed
+        after_stop_mark_removed
     """,
     "store": """
         before_rollback_of_creation after_rollback_of_creation before_close after_close before_pragma

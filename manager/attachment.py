@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Literal
 
 from eventstore.values import ProcessRecord
-from manager.observe import Look, main_identity, shim_identity
+from manager.observe import Look, main_identity, shim_identity, wait_status
 from manager.process import procfs, tree
 from manager.process.attempt_lock import holds_main
+from manager.process.features import features
 from manager.process.identity import prove, prove_descendant
-from manager.process.signalling import ProvenProcess
+from manager.process.signalling import ProvenProcess, exit_info
+from manager.recovery import ExitRecord, Observed
 
 Timer = Literal["window", "look", "stage", "kill", "backoff"]
+KERNEL_EXIT_SECONDS = 5.0  # for init to reap an orphan; up to 1.3 s was seen
 RETRY_SECONDS = 1.0  # for descriptors or memory to be free again
 
 
@@ -34,7 +39,7 @@ class Attachment:
         self.main: ProvenProcess | None = None
         self.stage_waited_for = 0
         self.via: Literal["shim", "process"] | None = None
-        self.kernel_deadline: float | None = None
+        self._kernel_deadline: float | None = None
 
     # --- handles ----------------------------------------------------------------------------------------------------
 
@@ -127,6 +132,19 @@ class Attachment:
             yield from tree.token_holders(self.token)
         if self.process is not None and self.process.cgroup is not None:
             yield from tree.cgroup_members(self.process.cgroup)
+
+    def with_kernel_exit(self, observed: Observed) -> Observed | None:
+        """With the exit that the kernel tells of an agent that lost its shim; None while init has yet to reap it."""
+        is_orphan = observed.exit is None and not observed.is_shim_alive
+        if not is_orphan or observed.process != "gone" or self.main is None or not features().pidfd_info:
+            return observed
+        status = exit_info(self.main)
+        if status is not None:
+            answer = ExitRecord(exit=wait_status(status), source="pidfd", is_tree_complete=False)
+            return replace(observed, exit=answer)
+        now = time.monotonic()
+        self._kernel_deadline = self._kernel_deadline or now + KERNEL_EXIT_SECONDS
+        return observed if now >= self._kernel_deadline else None
 
     # --- watching -----------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from eventstore.payloads import Payload
 from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse
 
 StopCause = Literal["user", "restart", "limit", "health", "shutdown"]
+Stage = Literal[1, 2, 3]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,29 @@ class AdvanceStop:
 
     detail: str = ""
     is_tree_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecalledOrder:
+    """An order to stop that is in no log: who gave it, and what it said."""
+
+    actor: str
+    correlation_id: str
+    cause: StopCause
+    reason: str | None
+    grace_seconds: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallSignal:
+    """A signal of a stop that was sent while the log could not be written, by the mark that was left before it.
+
+    `stage` as in `eventstore.state.Stop`; `order`: the one that it began with, where the log lacks that, too.
+    """
+
+    at: int
+    stage: Stage
+    order: RecalledOrder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +166,7 @@ Command = (
     | PassStartWindow
     | RequestStop
     | AdvanceStop
+    | RecallSignal
     | SendSignal
     | ObserveExit
     | ObserveHealth

@@ -1,8 +1,9 @@
-"""What callers wait for: conditions of one agent's state."""
+"""What callers wait for: conditions of one agent's state; and what they are told where that cannot be recorded."""
 
 from __future__ import annotations
 
-from eventstore.state import AgentState, Live, Requested, State, Waiting
+from eventstore.errors import OutliveError, StoreUnavailable
+from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
 from eventstore.values import ExitUnknown
 
 
@@ -36,3 +37,22 @@ def has_known_exit(state: AgentState) -> bool:
     phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
     exit_ = getattr(phase, "exit", None)
     return exit_ is not None and not isinstance(exit_, ExitUnknown)
+
+
+def fate(state: AgentState) -> str:
+    """What became of an agent that was waited for: `NAME was stopped`."""
+    phase = state.phase.last if isinstance(state.phase, Waiting) else state.phase
+    stop = getattr(phase, "stop", None)
+    if stop is not None and (isinstance(phase, Ended) or (stop.stage == 4 and not stop.is_kill_sent)):
+        return f"{state.name} was stopped"  # given up before SIGKILL: there was nobody left to send it to
+    if stop is not None and stop.stage == 4:
+        return f"{state.name} was sent SIGKILL, and its end not confirmed"
+    return f"{state.name} has ended" if isinstance(phase, Ended) else f"{state.name} is {state.state}"
+
+
+def unrecorded(what: str, error: OutliveError) -> StoreUnavailable:
+    """For whoever asked for what was done while the log could not be written."""
+    why = str(error).partition(";")[0].removeprefix("cannot ")
+    return StoreUnavailable(
+        f"cannot record that {what}: cannot {why}; it is recorded once the log can be written again"
+    )

@@ -26,7 +26,14 @@ from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
 from manager.attemptsecrets import without_secrets
-from manager.conditions import has_known_exit, is_known, is_over, is_stopped_or_stuck, is_stuck, is_verified
+from manager.conditions import (
+    has_known_exit,
+    is_known,
+    is_over,
+    is_stopped_or_stuck,
+    is_stuck,
+    is_verified,
+)
 from manager.eventloop import event_loop, keep_awake
 from manager.home import Home, HomeLock
 from manager.homeidentity import HomeIdentity
@@ -162,7 +169,8 @@ class Coordinator:
         if wait:
             await self._all_until(ids, is_stopped_or_stuck)
         else:
-            await self.supervisor.turn.commit_soon()
+            names = ", ".join(self.ledger.states[one].name for one in ids if one in self.ledger.states)
+            await self.supervisor.turn.recorded(f"the stop of {names} was begun")
 
     async def signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
         """Send one signal, recorded first. Raises `InvalidRequest` when nothing of the agent runs."""
@@ -216,7 +224,6 @@ class Coordinator:
         looked_at = list(self.ledger.states)
         stops = 0
         for agent_id in looked_at:
-            state = self.ledger.states[agent_id]
             try:
                 conclusion = self.supervisor.reconcile(
                     agent_id, is_recovery=True, unwatched=unwatched, announce=announce
@@ -228,7 +235,8 @@ class Coordinator:
                 conclusion = None
             kind = "pending" if conclusion is None else conclusion.counts_as
             counts[kind] = counts.get(kind, 0) + 1
-            stops += isinstance(state.phase, Live) and state.phase.stop is not None and kind == "reattached"
+            after = self.ledger.states[agent_id].phase
+            stops += isinstance(after, Live) and after.stop is not None and kind == "reattached"
         judged = [self.ledger.states[agent_id] for agent_id in looked_at]
         await self.supervisor.turn.commit_soon()
         crash_point("coordinator.after_recovery")

@@ -40,6 +40,8 @@ def decide(state: AgentState | None, command: do.Command, now: int) -> list[ev.A
             return _request_stop(state, command, now)
         case do.AdvanceStop():
             return _advance_stop(state, command, now)
+        case do.RecallSignal():
+            return _recall_signal(state, command, now)
         case do.SendSignal():
             return _send_signal(state, command)
         case do.ObserveExit():
@@ -172,6 +174,27 @@ def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[
     if stop.stage == 3:
         return [ev.StopTimedOut(attempt=state.attempt, detail=command.detail)]
     return []
+
+
+def _recall_signal(state: AgentState, command: do.RecallSignal, now: int) -> list[ev.AgentEvent]:
+    """`now` is when it was sent. Nothing follows from one that is in the log."""
+    if not isinstance(state.phase, Live):
+        return []
+    stop, order = state.phase.stop, command.order
+    if order is not None and (stop is None or (command.stage == 3 and not stop.is_kill_sent)):
+        request = do.RequestStop(
+            cause=order.cause,
+            reason=order.reason,
+            forced=command.stage == 3,
+            grace_seconds=order.grace_seconds,
+        )
+        return _request_stop(state, request, now)
+    if stop is None or order is not None or command.stage <= stop.stage:
+        return []
+    deadline = later(now, stop.grace_seconds[command.stage - 1])
+    if command.stage == 3:
+        return [ev.SigkillSent(attempt=state.attempt, deadline_at=deadline)]
+    return [ev.SigtermSent(attempt=state.attempt, stage=command.stage, deadline_at=deadline)]
 
 
 def _send_signal(state: AgentState, command: do.SendSignal) -> list[ev.AgentEvent]:

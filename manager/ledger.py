@@ -15,9 +15,9 @@ from eventstore.appending import Batch, Draft, draft
 from eventstore.events import AgentEvent, AgentFailed
 from eventstore.lifecycle import evolve
 from eventstore.record import NewEvent
-from eventstore.state import AgentState
+from eventstore.state import AgentState, Live
 from eventstore.store import EventStore
-from manager.commands import Command, ConfirmStarted, ObserveExit, Spawn
+from manager.commands import Command, ConfirmStarted, ObserveExit, RecallSignal, Spawn
 from manager.decide import decide
 from manager.origin import Origin
 
@@ -56,6 +56,11 @@ class Ledger:
         """Whether something waits to be made durable."""
         return bool(self._staged)
 
+    @property
+    def unrecorded(self) -> tuple[Draft, ...]:
+        """What waits to be made durable, in order."""
+        return tuple(staged.event for staged in self._staged)
+
     def believe(self, agent_id: str, state: AgentState, correlation_id: str, event_id: str) -> None:
         """Take over what the log says of an agent; the ids are those of its last event."""
         self.states[agent_id] = state
@@ -76,6 +81,11 @@ class Ledger:
         """
         state = self.states.get(agent_id)
         now = max(self._clock(), not_before)
+        if isinstance(command, RecallSignal) and state is not None and isinstance(state.phase, Live):
+            now = min(now, max(state.phase.started_at, command.at))
+            origin = (
+                None if command.order is None else Origin(command.order.actor, command.order.correlation_id)
+            )
         if state is not None:
             command = self._redacted(command, state.directory)
         events = decide(state, command, now)

@@ -12,6 +12,7 @@ import manager.process.record_shapes  # noqa: F401 - now: later there may be no 
 from eventstore.payloads import SALT_BYTES, Payload
 from eventstore.state import AgentState, Live
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown, ProcessRecord, ResourceUse
+from manager import stopmarks
 from manager.attemptsecrets import of_request
 from manager.output import last_lines
 from manager.process import procfs, tree
@@ -25,12 +26,13 @@ from projections.fingerprint import error_line, likeness, normalised
 
 
 class Look(NamedTuple):
-    """What was seen, and the handles to what is alive (the caller closes them)."""
+    """What was seen, the handles to what is alive (the caller closes them), and the names of marks of a stop."""
 
     observed: Observed
     main: ProvenProcess | None
     shim: ProvenProcess | None
     token: str
+    marks: tuple[str, ...]
 
 
 def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Look:
@@ -59,6 +61,8 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
     is_damaged = live is None and is_same_boot and _is_identity_lost(path, files)
     if is_damaged and tree.is_marked(*believed.directory.split("/")[-2:]):
         presence, evidence = "unproved", "a process carries its marks, its identity is damaged"
+    evidence = "its shim holds the attempt's lock" if is_shim_alive else evidence
+    marks = stopmarks.read(path)
     observed = Observed(
         observed_at=now,
         is_recovery=is_recovery,
@@ -71,11 +75,12 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         failed_exec=failed_exec(files),
         exit=exit_,
         process=presence,
-        evidence="its shim holds the attempt's lock" if is_shim_alive else evidence,
+        evidence="; ".join((evidence, *marks.problems)),
         executed_at=files.exec.get("confirmed_at") if isinstance(files.exec, dict) else None,
         last_output=_last_output(path, files) if _may_have_failed(believed, exit_, is_shim_alive) else None,
+        recalled=marks.signals,
     )
-    return Look(observed, main, shim, token)
+    return Look(observed, main, shim, token, marks.names)
 
 
 def _may_have_failed(believed: AgentState, seen: ExitRecord | None, is_shim_alive: bool) -> bool:

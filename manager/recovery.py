@@ -20,11 +20,14 @@ were carried out (or after a crash in between) it comes to the same end.
                              shim gone, cannot be proved                keep watching; never signalled
                              other boot id                              exit unknown: host restarted
     EXITED, not judged       -                                          judge it
+
+Before any of it, once there is a process: marks of a stop that the log lacks (see `manager.stopmarks`) are taken into
+it, so that an end is told as what it was, and a stop that was half done goes on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from eventstore.payloads import Payload
@@ -65,7 +68,8 @@ class Observed:
     """What the disk and the kernel say about an attempt. `is_recovery`: nobody watched it until now.
 
     `directory`: "claimed" means that the recovery made it itself just now, so that a late request starts nothing.
-    `process`: whether the recorded main process is there. `has_executed`: null when nobody can say.
+    `process`: whether the recorded main process is there. `has_executed`: null when nobody can say. `recalled`: signals
+    of a stop that were sent while the log could not be written, earliest first.
     """
 
     observed_at: int
@@ -82,6 +86,7 @@ class Observed:
     evidence: str
     last_output: Payload | None = None
     executed_at: int | None = None
+    recalled: tuple[do.RecallSignal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +107,17 @@ def conclude(believed: AgentState, observed: Observed | None, *, unwatched_secon
             return Conclusion(commands=(_judge_again(believed.phase),), watch=False, counts_as="ended")
         case Requested():
             assert observed is not None
-            return _requested(observed, unwatched_seconds)
+            return _with_recalled(_requested(observed, unwatched_seconds), observed)
         case Live():
             assert observed is not None
-            return _live(believed.phase, observed, unwatched_seconds)
+            return _with_recalled(_live(believed.phase, observed, unwatched_seconds), observed)
         case _:
             assert_never(believed.phase)
+
+
+def _with_recalled(found: Conclusion, observed: Observed) -> Conclusion:
+    start = 1 if found.commands and isinstance(found.commands[0], do.ConfirmStarted) else 0
+    return replace(found, commands=(*found.commands[:start], *observed.recalled, *found.commands[start:]))
 
 
 def _judge_again(ended: Ended) -> do.Command:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,21 +23,20 @@ from manager.deadlines import until_next_attempt, until_next_stage, until_start_
 from manager.launchpad import Launchpad
 from manager.ledger import Ledger
 from manager.memory import explain_kill
-from manager.observe import look, process_record_of, wait_status
+from manager.observe import look, process_record_of
 from manager.origin import Origin
 from manager.process import procfs
 from manager.process.features import features
 from manager.process.kernel_log import KernelLog
-from manager.process.signalling import exit_info
-from manager.recovery import Conclusion, ExitRecord, Observed, conclude
+from manager.recovery import Conclusion, conclude
 from manager.statusfiles import StatusFiles
+from manager.stopmarks import StopMarks
 from manager.stopping import deadline_passed, kill_leftovers, leftovers, pursue, signal_main
 from manager.turn import Turn
 
 STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
 POLL_SECONDS = 0.05  # where the kernel has no pidfds
 UNPROVED_LOOK_SECONDS = 1.0
-KERNEL_EXIT_SECONDS = 5.0  # for init to reap an orphan; up to 1.3 s was seen
 SHIM_GRACE_SECONDS = 0.25  # after the end of a main process, for its shim to write and leave
 DROPPED_RESTART_SECONDS = 1.0
 
@@ -54,7 +52,13 @@ class Supervisor:
         self._files = StatusFiles(home)
         self._kernel_log = KernelLog()
         self.ledger = ledger
-        self.turn = Turn(ledger, on_settled=self._settled, on_dropped=self._start_dropped)
+        self._marks = StopMarks(home)
+        self.turn = Turn(
+            ledger,
+            on_settled=self._settled,
+            on_dropped=self._start_dropped,
+            on_unrecorded=lambda: self._marks.leave(ledger.unrecorded),
+        )
         self.launchpad = Launchpad(
             on_report=self._on_report, on_failed=self._on_launch_failed, on_lost=self._look_again
         )
@@ -174,6 +178,7 @@ class Supervisor:
 
     def _settled(self, agent_id: str, state: AgentState) -> None:
         if not isinstance(state.phase, Requested):
+            self._marks.settle(agent_id)
             self._files.write(agent_id, state)
         if isinstance(state.phase, Waiting):
             self._detach(agent_id)
@@ -216,9 +221,12 @@ class Supervisor:
         seen = look(self._home, state, now=self._clock(), is_recovery=is_recovery)
         attachment = self._attach(agent_id)
         attachment.adopt(seen)
-        observed = self._with_kernel_exit(agent_id, attachment, state, seen.observed)
-        if observed is None:
-            return None  # the kernel's answer is on its way
+        observed = (
+            attachment.with_kernel_exit(seen.observed) if isinstance(state.phase, Live) else seen.observed
+        )
+        if observed is None:  # the kernel's answer is on its way
+            attachment.later("look", POLL_SECONDS, lambda: self._look_again(agent_id))
+            return None
         observed = explain_kill(observed, state, self._kernel_log)
         conclusion = conclude(state, observed, unwatched_seconds=unwatched)
         is_unswept = observed.is_same_boot and not observed.is_shim_alive
@@ -232,6 +240,9 @@ class Supervisor:
                 self.turn.apply(agent_id, self._with_leftovers(attachment, command))
             else:
                 self.turn.apply(agent_id, command)
+        self._marks.adopt(agent_id, attachment.path, seen.marks)
+        if conclusion.counts_as != "pending" and not self.ledger.has_staged:  # the log has all that they say
+            self._marks.settle(agent_id)
         if conclusion.watch:
             self._go_on(agent_id, attachment, conclusion)
         return conclusion
@@ -242,25 +253,6 @@ class Supervisor:
         if left:
             self.turn.then(lambda: kill_leftovers(attachment))
         return replace(command, leftovers=tuple(sorted({*(command.leftovers or ()), *left})))
-
-    def _with_kernel_exit(
-        self, agent_id: str, attachment: Attachment, state: AgentState, observed: Observed
-    ) -> Observed | None:
-        """With the exit that the kernel tells of an agent that lost its shim; None while init has yet to reap it."""
-        main = attachment.main
-        is_orphan = isinstance(state.phase, Live) and observed.exit is None and not observed.is_shim_alive
-        if not is_orphan or observed.process != "gone" or main is None or not features().pidfd_info:
-            return observed
-        status = exit_info(main)
-        if status is not None:
-            answer = ExitRecord(exit=wait_status(status), source="pidfd", is_tree_complete=False)
-            return replace(observed, exit=answer)
-        now = time.monotonic()
-        attachment.kernel_deadline = attachment.kernel_deadline or now + KERNEL_EXIT_SECONDS
-        if now >= attachment.kernel_deadline:
-            return observed
-        attachment.later("look", POLL_SECONDS, lambda: self._look_again(agent_id))
-        return None
 
     def _go_on(self, agent_id: str, attachment: Attachment, conclusion: Conclusion) -> None:
         state = self.ledger.states[agent_id]

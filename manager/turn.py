@@ -17,6 +17,7 @@ from eventstore.crashpoints import crash_point
 from eventstore.errors import OutliveError, StoreDamaged, StoreUnavailable
 from eventstore.state import AgentState
 from manager.commands import Command
+from manager.conditions import fate, unrecorded
 from manager.ledger import Ledger
 from manager.origin import Origin
 
@@ -41,7 +42,8 @@ class Turn:
     """Commits and effects, in the running event loop. `deposed` is set once this coordinator must not act any more.
 
     `on_settled(agent_id, state)` is called after each commit for every agent whose moves it made durable;
-    `on_dropped(agent_id)` for each start that could not be made so.
+    `on_dropped(agent_id)` for each start that could not be made so; `on_unrecorded()` before effects whose events could
+    not.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Turn:
         *,
         on_settled: Callable[[str, AgentState], None],
         on_dropped: Callable[[str], None],
+        on_unrecorded: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._ledger = ledger
         self._on_settled = on_settled
         self._on_dropped = on_dropped
+        self._on_unrecorded = on_unrecorded
         self._effects: list[_Effect] = []
         self._moved: dict[str, AgentState] = {}
         self._waiters: dict[str, list[_Waiter]] = {}
@@ -89,6 +93,13 @@ class Turn:
             # After a pause, at once; in a burst, what comes within a few milliseconds shares one commit.
             self._loop.call_at(self._committed_at + LEAST_PAUSE_SECONDS, self._commit)
         return self._commit_due
+
+    async def recorded(self, what: str) -> None:
+        """Return once all that is staged is durable. Raises `StoreUnavailable`: `what` was done all the same."""
+        try:
+            await self.commit_soon()
+        except StoreUnavailable as error:
+            raise unrecorded(what, error) from error
 
     async def until(self, agent_id: str, condition: Condition) -> None:
         """Return once `condition` holds of the agent after a commit, or it has ended.
@@ -128,6 +139,7 @@ class Turn:
             effects = [effect for effect in effects if not effect.is_start]
             self._moved = {agent: state for agent, state in moved.items() if agent not in dropped}
             self._go_without_store(error)
+            self._on_unrecorded()
         except OutliveError as error:
             self._depose(error)
             due.set_exception(error)
@@ -151,8 +163,8 @@ class Turn:
             self._is_retry_due = True
             self._loop.call_later(STORE_RETRY_SECONDS, self._retry)
         if now - self._down_since >= STORE_RETRY_SECONDS / 2:
-            for waiter, _ in self._satisfied(self._moved):
-                waiter.set_exception(error)
+            for waiter, state in self._satisfied(self._moved):
+                waiter.set_exception(unrecorded(fate(state), error))
 
     def _run(self, effect: Callable[[], None]) -> None:
         try:

@@ -70,6 +70,8 @@ SPECIAL = {
     "coordinator.after_claim_tidied",
     *("coordinator.before_home_identity_renewed", "coordinator.after_home_identity_renewed"),
     *("coordinator.before_output_erased", "coordinator.after_output_erased"),
+    *("coordinator.before_stop_mark", "coordinator.after_stop_mark"),
+    *("coordinator.before_stop_mark_removed", "coordinator.after_stop_mark_removed"),
     *("store.before_scrub", "store.after_scrub"),
     *("store.before_rollback", "store.after_rollback", "store.after_lock_file_mode"),
     *("store.before_rollback_of_creation", "store.after_rollback_of_creation"),

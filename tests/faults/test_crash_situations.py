@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from manager.messages import address
+from manager.stopmarks import PREFIX
 from tests.faults.commands import command
 from tests.faults.crashes import (
     Crash,
@@ -130,6 +131,26 @@ def erasing(run: Run, crashes: Crashes, crash: Crash) -> None:
     assert command(run, "erase", name, "--output").returncode == 0
 
 
+def stopping_without_a_log(run: Run, crashes: Crashes, crash: Crash) -> None:
+    """Somebody holds the log's lock for longer than it waits while it is to stop an agent; then it can be written."""
+    is_late = "removed" in crash.point
+    run.fault("locked", "store")
+    connect = sqlite3.connect(run.home / "events.db", isolation_level=None)
+    with contextlib.closing(connect) as database, dying(run, crashes, crash) as coordinator:
+        spec = run.agent(restart={"mode": "always", "backoff_seconds": 0.05})
+        [agent] = coordinator.spawn(spec, names=[f"keeper-{crashes.fresh()}"])
+        database.execute("BEGIN IMMEDIATE")
+        order = coordinator.send("stop", agents=[agent], wait=False)
+        if is_late:
+            directory = run.home / "agents" / agent / "1"
+            eventually(lambda: list(directory.glob(f"{PREFIX}*")), "it leaves a mark")
+            coordinator.answer(order)
+            database.execute("ROLLBACK")
+    if crash.point != "coordinator.before_stop_mark":
+        with run.coordinator() as coordinator:
+            assert coordinator.ask("wait", agents=[agent], timeout=60)["answer"] == "ack"
+
+
 Situation = Callable[[Run, Crashes, Crash], None]
 SITUATIONS: dict[Situation, str] = {
     taking_over: "coordinator.before_takeover coordinator.after_takeover",
@@ -143,6 +164,10 @@ SITUATIONS: dict[Situation, str] = {
     refusing_a_stranger: "coordinator.before_refusal coordinator.after_refusal",
     hanging_up: "coordinator.after_hanging_up",
     rolling_back: "store.before_rollback store.after_rollback",
+    stopping_without_a_log: """
+        coordinator.before_stop_mark coordinator.after_stop_mark
+        coordinator.before_stop_mark_removed coordinator.after_stop_mark_removed
+    """,
     erasing: """
         coordinator.before_output_erased coordinator.after_output_erased store.before_scrub store.after_scrub
     """,

@@ -139,6 +139,30 @@ def test_a_coordinator_is_killed_and_another_comes(
         tally("10 disk full: recovery")
 
 
+@pytest.mark.parametrize(("lack", "spare"), sweep([("bytes", 0)], EVERY))
+def test_a_stop_is_carried_out_and_its_coordinator_killed(
+    tmp_path: Path, tally: Tally, lack: Lack, spare: int
+) -> None:
+    """What was stopped and not recorded is not started again by its policy: the next one knows of the stop."""
+    always = {"mode": "always", "backoff_seconds": 0.05}
+    with Run.create(tmp_path, seed=spare) as run, small_home(run, lack) as room:
+        coordinator = run.coordinator()
+        agents = coordinator.spawn(run.agent(restart=always), run.agent(restart=always), names=["a", "b"])
+        room.fill(spare)
+        coordinator.send("stop", agents=agents, wait=False)
+        eventually(lambda: len(_ended(run, *agents)) == 2, "both are stopped")
+        coordinator.kill()
+        room.empty()
+        with run.coordinator() as coordinator:
+            assert coordinator.ask("wait", agents=agents, timeout=SETTLE_SECONDS)["answer"] == "ack"
+        for agent in agents:
+            told = [kind for kind in _types(run, agent) if kind != "REATTACHED"]
+            assert told[3:5] == ["STOP_REQUESTED", "SIGTERM_SENT"]
+            assert told[-2:] == ["ZOMBIE_REAPED", "CANCELLED"]
+        run.judge()
+        tally("10 disk full: stop, coordinator killed")
+
+
 @pytest.mark.faults
 def test_an_agent_fills_the_disk_with_its_output(tmp_path: Path, tally: Tally) -> None:
     """The others do not notice, it can be killed, and is on record when its output is cut."""

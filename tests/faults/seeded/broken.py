@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import manager.attachment
 import manager.decide
 import manager.judge
 import manager.observe
@@ -194,8 +195,8 @@ ExitStatus.of = classmethod(
 def exit_records_are_not_read() -> None:
     """A manager that believes nothing but what it saw itself."""
     _replace(manager.observe, "exit_record", lambda _: lambda files, *, is_shim_alive: None)
-    _replace(manager.supervisor, "exit_info", lambda _: lambda _: None)
-    manager.supervisor.KERNEL_EXIT_SECONDS = 0.0
+    _replace(manager.attachment, "exit_info", lambda _: lambda _: None)
+    manager.attachment.KERNEL_EXIT_SECONDS = 0.0
 
 
 @bug("meaning of the end")
