@@ -62,7 +62,10 @@ def show(session: Session, found: Analysis, form: str) -> None:
         click.echo(csv_text(titles, [list(one.values()) for one in document["findings"]]), nl=False)
     else:
         titles_and_keys = _TITLES[found.name]
-        columns = [render.Column(title, is_number=key in _NUMBERS) for title, key in titles_and_keys]
+        columns = [
+            render.Column(title, is_number=key in _NUMBERS, is_prose=key == "words")
+            for title, key in titles_and_keys
+        ]
         cells = [[_cell(key, one[key]) for _, key in titles_and_keys] for one in document["findings"]]
         caption = f"{found.name} as of {document['at']}" if cells else _NOTHING[found.name]
         render.show_table(session, columns, cells, caption=caption)

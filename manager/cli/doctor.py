@@ -49,7 +49,7 @@ def doctor_command() -> int:
             {"schema": "outlive.doctor/1", "ok": is_ok, "checks": [check._asdict() for check in checks]}
         )
     else:
-        show_table(session, (Column("CHECK"), Column("VERDICT"), Column("NOTE")), checks)
+        show_table(session, (Column("CHECK"), Column("VERDICT"), Column("NOTE", is_prose=True)), checks)
     return exit_codes.DONE if is_ok else exit_codes.FAILED
 
 

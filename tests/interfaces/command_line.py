@@ -77,7 +77,7 @@ class CommandLine:
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [*PROGRAM, *arguments],
-            env=self.environment(COLUMNS="200", **variables),
+            env=self.environment(**{"COLUMNS": "200", **variables}),
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
             stdout=theirs,
