@@ -45,12 +45,14 @@ _PLACES = {
         after_head_draft after_head_draft_mode after_head_draft_written after_head_draft_synced
         before_head_named after_head_named before_head_directory after_head_draft_removed after_head_directory
         before_checkpoint_file after_checkpoint_file before_checkpoint after_checkpoint after_checkpoint_synced
+        before_checkpoint_directory after_checkpoint_directory before_checkpointed after_checkpointed
         before_scrub after_scrub
     """,
     "tool": """
         before_key after_key after_key_mode after_key_written after_key_synced before_draft after_draft
         after_draft_written after_draft_synced after_draft_named after_draft_removed before_directory_sync
-        after_directory_sync before_prune after_prune
+        after_directory_sync before_prune after_prune before_directory after_directory before_directories_sync
+        after_directories_sync before_list_removed after_list_removed
     """,
     "launcher": """
         started before_reap after_reap before_fork after_fork before_answer after_rights after_answer

@@ -62,7 +62,7 @@ class Eraser:
         now = rfc3339(self._coordinator.store.head().recorded_at)
         failures = self._reader.events(stream=f"agent/{agent_id}", types=("FAILED", "LOST"))
         failed = {str(event.attempt) for event in failures}
-        for attempt in sorted((self._home / "agents" / agent_id).iterdir(), key=_number):
+        for attempt in sorted((self._home / "agents" / agent_id).glob("*"), key=_number):
             if attempt.is_symlink():
                 continue  # another directory, perhaps another attempt's
             if attempt.name in failed:  # whether it has that file already, or will have it in a moment

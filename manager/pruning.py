@@ -7,7 +7,7 @@ has not ended, or has an event later than those that go, its first event is kept
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from time import time_ns
@@ -16,17 +16,18 @@ from uuid import uuid4
 
 from eventstore import segments, trust
 from eventstore.appending import Statements
-from eventstore.errors import NoDatabase, OutliveError, StoreDamaged
+from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDamaged
 from eventstore.home_events import LogPruned
 from eventstore.reader import Reader
-from eventstore.record import Head, NewEvent
+from eventstore.record import Head, NewEvent, rfc3339
 from eventstore.store import EventStore
-from manager import exporting, homeidentity, offline
+from manager import exporting, homeidentity, offline, prunedfiles
 from manager.checkpointing import checkpoints_of
 from manager.evidence import known_head
 from manager.home import Home
 from manager.newfile import new_file
 from manager.past import Moment
+from manager.prunedfiles import Removed
 from projections import rebuild
 from projections.agents import AgentsProjection
 from projections.kinds import FOLLOWING
@@ -60,13 +61,17 @@ class Bound(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """What was done: `position` 0 where nothing could go; `because`: the stream that kept more from going."""
+    """What was done: `position` 0 where nothing could go; `because`: the stream that kept more from going.
+
+    `removed`: directories of agents, also of those that an earlier prune had left; set by `prune_home`.
+    """
 
     position: int
     events: int
     export: Path | None
     sha256: str | None
     because: str | None
+    removed: Removed = Removed(0, ())
 
 
 class PruneRefused(OutliveError):
@@ -86,10 +91,20 @@ def bound(wanted: int, spans: Sequence[Span]) -> Bound:
         position, because = oldest.first - 1, oldest.stream
 
 
-def prune(store: EventStore, url: str, *, home: str, actor: str, wanted: int, export: Path) -> Pruned:
+def prune(
+    store: EventStore,
+    url: str,
+    *,
+    home: str,
+    actor: str,
+    wanted: int,
+    export: Path,
+    intend: Callable[[Sequence[str]], None],
+) -> Pruned:
     """Verify the log, write its events up to `wanted` or as far as they can go to `export`, check that, remove them.
 
-    Raises `StoreDamaged`, `FileUnwritable`, `NotWhole`, `PruneRefused`; nothing was removed then.
+    `intend` is told the agents that go, before they do. Raises `StoreDamaged`, `FileUnwritable`, `NotWhole`,
+    `PruneRefused`; nothing was removed then.
     """
     with closing(store.reader()) as reader:
         base = reader.base().position
@@ -118,16 +133,23 @@ def prune(store: EventStore, url: str, *, home: str, actor: str, wanted: int, ex
         actor=actor,
         correlation_id=str(uuid4()),
     )
-    store.prune(last, new, stream=f"home/{home}", forget=lambda connection: _forget(connection, home, last))
+    store.prune(
+        last, new, stream=f"home/{home}", forget=lambda connection: intend(_forget(connection, home, last))
+    )
     rebuild.rebuild(store)
     return Pruned(last.position, found.events, export, file.sha256, limit.because)
 
 
 def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path) -> Pruned:
-    """`prune` the log of a home of what is older than a moment; a coordinator may be at work meanwhile.
+    """`prune` the log of a home of what is older than a moment, and remove the directories of the agents that go.
 
-    Raises `NoDatabase` where nothing was recorded yet, and as `prune` does.
+    A coordinator may be at work meanwhile. Raises `NoDatabase` where nothing was recorded yet, `InvalidRequest` for a
+    moment that is still to come, and as `prune` does.
     """
+    if before.instant is not None and before.instant > time_ns() // 1000:
+        raise InvalidRequest(
+            f"cannot prune what is older than {rfc3339(before.instant)}: that is still to come; give a past time"
+        )
     if known_head(home) is None:
         raise NoDatabase(f"cannot prune {home.path}: nothing was recorded there yet")
     identity = homeidentity.read(home.identity)
@@ -140,14 +162,24 @@ def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path
         head=home.head,
         checkpoints=checkpoints_of(home, identity.id),
     )
-    with store:
-        with closing(store.reader()) as reader:
-            if before.position is not None:
-                wanted = min(before.position - 1, reader.head().position)
-            else:
-                assert before.instant is not None
-                wanted = reader.position_before(before.instant)
-        return prune(store, url, home=identity.id, actor=actor, wanted=wanted, export=export)
+    with store, closing(store.reader()) as reader:
+        if before.position is not None:
+            wanted = min(before.position - 1, reader.head().position)
+        else:
+            assert before.instant is not None
+            wanted = reader.position_before(before.instant)
+        earlier = prunedfiles.finish(home, reader)
+        found = prune(
+            store,
+            url,
+            home=identity.id,
+            actor=actor,
+            wanted=wanted,
+            export=export,
+            intend=lambda ids: prunedfiles.intend(home, ids),
+        )
+        now = prunedfiles.finish(home, reader)
+        return found._replace(removed=Removed(earlier.directories + now.directories, now.left))
 
 
 def _limit(spans: Iterable[Sequence[Any]], others: Iterable[Sequence[Any]], wanted: int) -> Bound:
@@ -156,8 +188,8 @@ def _limit(spans: Iterable[Sequence[Any]], others: Iterable[Sequence[Any]], want
     return limit if kept >= limit.position else Bound(kept, "another home")
 
 
-def _forget(connection: Connection, home: str, last: Head) -> None:
-    """Remove the rows of the agents that go; once more, and for good, see whether they may."""
+def _forget(connection: Connection, home: str, last: Head) -> list[str]:
+    """Remove the rows of the agents that go, and name these; once more, and for good, see whether they may."""
     statements = Statements(connection)
     spans = statements.rows(_SPANS)
     if _limit(spans, statements.rows(_OTHER_HOMES, (home,)), last.position).position != last.position:
@@ -172,6 +204,7 @@ def _forget(connection: Connection, home: str, last: Head) -> None:
         for kept in kind.tables:
             statements.run(f"DELETE FROM {kept.name}")  # noqa: S608 (our own names)
         statements.run("DELETE FROM projections WHERE name = ?", (kind.name,))
+    return [agent_id for (agent_id,) in gone]
 
 
 def _require_whole(reader: Reader, url: str) -> None:

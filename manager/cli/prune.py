@@ -9,7 +9,7 @@ import click
 
 from manager.cli import exit_codes
 from manager.cli.options import FILE, MOMENT
-from manager.cli.session import actor, current, shared_options, write, write_json
+from manager.cli.session import actor, complain, current, shared_options, write, write_json
 from projections.quantities import counted
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def prune_command(*, before: Moment, export: Path) -> int:
     """Remove old events: verify the log, export them to FILE, check that, remove them, and say so in the log.
 
     Whole or not at all. Agents that have not ended, and those that have a later event, are kept with all after their
-    first event. What is kept can be verified on; FILE and the log together are the whole.
+    first event. What is kept can be verified on; FILE and the log together are the whole. Directories of agents that go
+    are removed, with their output and what they were started with.
     """
     from manager.home import Home
     from manager.pruning import prune_home
@@ -49,6 +50,7 @@ def prune_command(*, before: Moment, export: Path) -> int:
                 "export": None if found.export is None else str(found.export),
                 "sha256": found.sha256,
                 "kept_for": because,
+                "directories": found.removed.directories,
             }
         )
     elif found.position:
@@ -60,4 +62,9 @@ def prune_command(*, before: Moment, export: Path) -> int:
     else:
         why = "nothing is older" if because is None else f"{because} began before, and has not ended by then"
         write(f"nothing to remove: {why}")
-    return exit_codes.DONE
+    if found.removed.directories and not session.json:
+        directories = counted(found.removed.directories, "directory", "directories")
+        write(f"removed {directories} of agents with what they wrote and were started with")
+    for why in found.removed.left:
+        complain(f"cannot remove the directory of an agent whose events are gone: {why}; prune again later")
+    return exit_codes.FAILED if found.removed.left else exit_codes.DONE

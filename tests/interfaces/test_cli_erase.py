@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -112,3 +113,12 @@ def test_a_failed_start_told_what_was_written(outlive: CommandLine) -> None:
             manager.spawn(spec, "it")
         assert manager.erase("it", reason="done").texts == 1
         assert manager.erase("it").texts == 0
+
+
+def test_an_agent_whose_directory_is_gone_could_not_be_erased(failed: CommandLine) -> None:
+    """Its texts in the database are all that is left, and go."""
+    [directory] = (failed.home / "agents").iterdir()
+    shutil.rmtree(directory)
+    done = failed("erase", "it", "--output", "--reason", "a person asked")
+    assert done.returncode == 0, done.stderr
+    assert holders(failed.home) == set()

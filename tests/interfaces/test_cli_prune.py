@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import shutil
@@ -20,7 +21,10 @@ from manager.cli.main import main
 from tests.interfaces.command_line import CommandLine
 from tests.support.tally import Tally
 
-PART = ("tool.after_draft_named", "tool.after_prune", "store.before_commit", "store.after_commit")
+PART = (
+    *("tool.after_draft_named", "tool.after_prune", "store.before_commit", "store.after_commit"),
+    *("tool.before_directory", "tool.after_directory", "tool.before_list_removed"),
+)
 ALL = (
     *(
         f"tool.{place}"
@@ -35,6 +39,7 @@ ALL = (
         "store.before_unlock",
         "store.after_unlock",
     ),
+    *("tool.before_directories_sync", "tool.after_directories_sync", "tool.after_list_removed"),
     *("tool.before_prune", "store.before_checkpoint", "store.after_checkpoint", "store.before_close"),
 )
 POINTS = [*PART, *(pytest.param(point, marks=pytest.mark.faults) for point in ALL)]
@@ -82,10 +87,14 @@ def test_killed_at_a_point(ended: Path, tmp_path: Path, tally: Tally, point: str
         found = offline.read(first)
         assert (found.head[:2], found.events) == (base[:2], base.position)
         assert base.hash.hex() == head["hash"]
+        _at(home, "prune", "--before", "1", "--export", str(second))
     else:
+        assert len(list((home / "agents").iterdir())) == 2
         assert _at(home, *words, str(second))[0] == 0
         assert offline.read(second).head.hash.hex() == head["hash"]
     assert _is_whole(home)
+    assert not list((home / "agents").iterdir())
+    assert not list(home.glob("*prune*"))
     assert _base(home).position == head["position"]
     assert outlive("run", "--name", "a", "--start-window", "0s", "--", "true").returncode == 0
     assert _is_whole(home)
@@ -138,3 +147,40 @@ def test_a_prune_that_the_log_does_not_tell_of_is_found(ended: Path, tmp_path: P
     assert "no event says by whom" in out
     assert _at(home, "prune", "--before", "1000", "--export", str(tmp_path / "x"))[0] == 6
     assert not (tmp_path / "x").exists()
+
+
+def test_secrets_of_pruned_agents_stayed_where_nobody_could_erase_them(outlive: CommandLine) -> None:
+    """Their directories go with their events; those of agents that are kept, and what no prune has listed, stay."""
+    words = ("--start-window", "0s", "--env", "TOKEN=hunter2hunter2", "--", "sh", "-c")
+    assert outlive("run", "--name", "old", *words, "echo $TOKEN").returncode == 0
+    outlive("wait", "old")
+    kept = outlive.run("--name", "lives", "--start-window", "0s", "--", "sleep", "600")
+    stray = outlive.home / "agents" / ("0" * 16)
+    (stray / "1").mkdir(parents=True)
+    assert any(b"hunter2" in path.read_bytes() for path in outlive.home.rglob("*") if path.is_file())
+    done = outlive("prune", "--before", "0s", "--export", str(outlive.directory / "log.jsonl"))
+    assert (done.returncode, "removed 1 directory of agents" in done.stdout) == (0, True), done.stderr
+    assert sorted(path.name for path in (outlive.home / "agents").iterdir()) == sorted([stray.name, kept])
+    assert not any(b"hunter2" in path.read_bytes() for path in outlive.home.rglob("*") if path.is_file())
+    assert outlive("stop", "lives").returncode == 0
+
+
+def test_a_directory_that_cannot_be_removed_is_told_of(ended: Path, tmp_path: Path) -> None:
+    """While a shim lives in one, say. The next prune removes it."""
+    home = tmp_path / "home"
+    shutil.copytree(ended, home)
+    lock = next((home / "agents").glob("*/1")) / "lock"
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, out = _at(home, "prune", "--before", "0s", "--export", str(tmp_path / "one"))
+        assert (code, "a process of it lives; prune again later" in out) == (1, True), out
+        assert list((home / "agents").iterdir()) == [lock.parent.parent]
+    code, out = _at(home, "prune", "--before", "0s", "--export", str(tmp_path / "two"))
+    assert (code, list((home / "agents").iterdir())) == (0, []), out
+
+
+def test_a_time_to_come_pruned_all(ended: Path, tmp_path: Path) -> None:
+    """`--before` a mistyped year is refused, and nothing is removed."""
+    code, out = _at(ended, "prune", "--before", "2999-01-01", "--export", str(tmp_path / "x"))
+    assert (code, "that is still to come" in out, (tmp_path / "x").exists()) == (2, True, False), out
+    assert _base(ended).position == 0

@@ -1,0 +1,114 @@
+"""Directories of agents that were pruned. The log does not know them any more, so they are listed before it forgets.
+
+A list is a file of the home, durable before the events go; it is removed after the directories. Whatever a prune that
+was killed has left, the next one does: what is in a list and not in the log goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from eventstore.crashpoints import crash_point
+from eventstore.reader import Reader
+from manager.home import Home
+from manager.newfile import new_file
+from manager.process.attempt_lock import shim_alive
+
+_LIST = re.compile(r"\.?prune\.([0-9]+)\.[0-9a-f]{8}(\.[0-9]+\.partial)?")  # the number is the maker's
+_ID = re.compile(r"[0-9a-f]{16}")
+_IDS_A_QUERY = 500
+
+
+class Removed(NamedTuple):
+    """How many directories of agents were removed, and which could not be, with the reason, a line each."""
+
+    directories: int
+    left: tuple[str, ...]
+
+
+def intend(home: Home, ids: Sequence[str]) -> None:
+    """List agents whose events are about to go. Raises `FileUnwritable`."""
+    if not ids:
+        return
+    with new_file(home.path / f"prune.{os.getpid()}.{secrets.token_hex(4)}") as file:
+        file.write("".join(f"{agent_id}\n" for agent_id in ids).encode())
+
+
+def finish(home: Home, reader: Reader) -> Removed:
+    """Remove the directories of listed agents that the log does not know. Raises OSError for a list that stays."""
+    count, left = 0, list[str]()
+    for path in _lists(home.path):
+        is_done = True
+        for agent_id in _unknown(reader, _ids(path)):
+            why = _remove(home.agents / agent_id)
+            count += why is None
+            if why:
+                left.append(f"{home.agents / agent_id}: {why}")
+                is_done = False
+        if is_done:
+            _sync(home.agents)
+            crash_point("tool.before_list_removed")
+            path.unlink()
+            crash_point("tool.after_list_removed")
+    return Removed(count, tuple(left))
+
+
+def _lists(home: Path) -> Iterator[Path]:
+    """Those that are ours, or whose maker is dead."""
+    for name in sorted(os.listdir(home)):
+        found = _LIST.fullmatch(name)
+        if found and (int(found[1]) == os.getpid() or not os.path.exists(f"/proc/{found[1]}")):
+            yield home / name
+
+
+def _ids(path: Path) -> list[str]:
+    # Of one that is not whole the events have not gone.
+    return (
+        []
+        if path.name.endswith(".partial")
+        else [i for i in path.read_text().split("\n") if _ID.fullmatch(i)]
+    )
+
+
+def _unknown(reader: Reader, ids: Sequence[str]) -> Iterator[str]:
+    for start in range(0, len(ids), _IDS_A_QUERY):
+        some = ids[start : start + _IDS_A_QUERY]
+        marks = ", ".join("?" * len(some))
+        known = reader.rows(
+            f"SELECT DISTINCT stream FROM events WHERE stream IN ({marks})",  # noqa: S608 (marks alone)
+            [f"agent/{agent_id}" for agent_id in some],
+        )
+        yield from (agent_id for agent_id in some if (f"agent/{agent_id}",) not in known)
+
+
+def _remove(directory: Path) -> str | None:
+    """Remove an agent's directory; an empty text where there is none, else why it is still there."""
+    try:
+        if any(shim_alive(str(attempt)) for attempt in directory.glob("*")):
+            return "a process of it lives"
+        crash_point("tool.before_directory")
+        shutil.rmtree(directory)
+        crash_point("tool.after_directory")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _sync(directory: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            crash_point("tool.before_directories_sync")
+            os.fsync(descriptor)
+            crash_point("tool.after_directories_sync")
+        finally:
+            os.close(descriptor)
