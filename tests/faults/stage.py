@@ -119,6 +119,8 @@ class Stage:
 
     def leave(self, driven: Driven, injection: Injection | None) -> None:
         """Close a coordinator, if it is there. One that has met an error must be able to start an agent first."""
+        if f"coordinator {driven.pid}: {injection}" in self.hits and injection and injection.error is None:
+            driven.mourn()  # killed, it may have been at its last call, after its answer
         if driven.process.returncode is not None:
             assert injection is None or injection.error is None, f"it ended by itself: {self.log()}"
             return
