@@ -143,6 +143,10 @@ class AsyncManager:
         """See `Manager.wait`; `asyncio.timeout` does as well."""
         return await self._call(self._manager.wait, agent, timeout)
 
+    async def finish_stops(self) -> list[AgentStatus]:
+        """See `Manager.finish_stops`."""
+        return await self._call(self._manager.finish_stops)
+
     async def reap_zombies(self) -> list[AgentStatus]:
         """See `Manager.reap_zombies`."""
         return await self._call(self._manager.reap_zombies)

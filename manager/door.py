@@ -114,6 +114,10 @@ class Door:
             announce=True,
         )
 
+    def finish_stops(self) -> list[AgentStatus]:
+        """See the stops to their end that were found half done; a coordinator that holds the home does so itself."""
+        return [] if self._manager is None else self._manager.finish_stops()
+
     def erase(self, agent: str, *, output: bool = False, reason: str | None = None) -> Erasure:
         """Erase what failures of an agent keep of its output, and (`output`) its files."""
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from eventstore.errors import InvalidRequest, UnknownAgent
 from eventstore.payloads import lines_of
+from eventstore.store import now_microseconds
 from manager import commands as do
 from manager import launching
 from manager.attemptsecrets import of_request
@@ -21,6 +22,7 @@ from manager.following import Following
 from manager.home import Home, find_home
 from manager.looking import AgentRef, Looking
 from manager.origin import Origin, user_name
+from manager.patience import stops_under_way
 from manager.recordable import check_reason
 from manager.refusals import RefusalLog
 from manager.requests import carry_out
@@ -239,6 +241,14 @@ class Manager(Looking):
         """Replay, compare with what is there, act on the difference. Opening did so already; again changes nothing."""
         report: RecoveryReport = self._do(self._coordinator.recover(announce=True))
         return report
+
+    def finish_stops(self) -> list[AgentStatus]:
+        """Wait for the stops that are under way, at most until their last deadlines; their agents as they are then."""
+        coordinator = self._coordinator
+        waits = stops_under_way(
+            coordinator.ledger.states, coordinator.supervisor.turn.until, now_microseconds()
+        )
+        return self._view.by_ids(self._do(waits))
 
     def reap_zombies(self) -> list[AgentStatus]:
         """The agents whose end was still to be recorded, and now is. Shims reap; this collects what they saw."""

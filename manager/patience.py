@@ -1,15 +1,21 @@
-"""Waits for all or any of several, and one that is given up once it has been in vain for a while."""
+"""Waits for all or any of several, for stops as long as they may take, and one that is given up when it is in vain."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from eventstore.state import AgentState
+from eventstore.state import AgentState, Live
+from manager.conditions import is_stopped_or_stuck
+from manager.deadlines import until_next_stage
 
 LOOKS = 5
 LOOK_SECONDS = 1.0
+RECORDED_SECONDS = 5.0  # for an end to be recorded
+
+Condition = Callable[[AgentState], bool]
 
 
 class AwaitedExits(NamedTuple):
@@ -18,7 +24,7 @@ class AwaitedExits(NamedTuple):
     states: Mapping[str, AgentState]
     has_main_ended: Callable[[str], bool]
     ids: Sequence[str]
-    condition: Callable[[AgentState], bool]
+    condition: Condition
 
     def are_all_that_lacks(self) -> bool:
         """Whether each that does not fulfil the condition has ended, with no tree that is waited for, too."""
@@ -52,3 +58,22 @@ async def all_or_any(waits: Iterable[Coroutine[Any, Any, None]], *, any_of_them:
     finally:
         for task in waiting:
             task.cancel()
+
+
+async def stops_under_way(
+    states: Mapping[str, AgentState], until: Callable[[str, Condition], Coroutine[Any, Any, None]], now: int
+) -> list[str]:
+    """Wait until each stop has come to an end, or its recorded waits have passed; whose they are.
+
+    `until(agent_id, condition)` waits for one agent; it may raise. `now` in microseconds.
+    """
+    stops = {
+        agent_id: state.phase.stop
+        for agent_id, state in states.items()
+        if isinstance(state.phase, Live) and state.phase.stop is not None
+    }
+    seconds = [until_next_stage(stop, now) + sum(stop.grace_seconds[stop.stage :]) for stop in stops.values()]
+    with contextlib.suppress(TimeoutError):
+        waits = asyncio.gather(*(until(agent_id, is_stopped_or_stuck) for agent_id in stops))
+        await asyncio.wait_for(waits, max(seconds, default=0.0) + RECORDED_SECONDS)
+    return list(stops)

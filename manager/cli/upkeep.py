@@ -13,6 +13,7 @@ from manager.cli.session import (
     changing_options,
     complain,
     current,
+    say,
     shared_options,
     write,
     write_json,
@@ -30,21 +31,32 @@ PROJECTIONS = ("agents", "timeline", "runs", "coordinators")
 def recover_command() -> int:
     """Replay the log, compare it with the processes that are there, re-attach; print what was found.
 
-    Every command that changes something does this first; alone it is for after a crash, and for the curious.
+    Every command that changes something does this first; alone it is for after a crash, and for the curious. Stops that
+    were half done are seen to their end, which takes as long as their waits; exit 124 when one is not over then.
     """
     session = current()
     with session.door() as door:
         report = door.recover()
+        stopped = door.finish_stops()
     found = report.as_json()
+    code = exit_codes.DONE
+    for status in stopped:
+        if status.state == "STOPPING":
+            complain(
+                f"cannot confirm that {status.name} has ended: it is STOPPING; see `outlive status {status.name}`"
+            )
+            code = exit_codes.TIMED_OUT
+        else:
+            say(f"{status.name}: its stop was half done and went on: {status.state}")
     if session.json:
         write_json(found)
-        return exit_codes.DONE
+        return code
     rows = [
         (name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value))
         for name, value in found.items()
     ]
     show_table(session, (Column("FOUND"), Column("COUNT", is_number=True)), rows)
-    return exit_codes.DONE
+    return code
 
 
 @click.command("rebuild")

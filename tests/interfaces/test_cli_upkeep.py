@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from tests.interfaces.command_line import CommandLine
+from tests.interfaces.command_line import CommandLine, until
 
 
 def test_verify_names_the_first_bad_position(outlive: CommandLine) -> None:
@@ -106,3 +106,15 @@ def test_help(outlive: CommandLine, arguments: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert not outlive.home.exists()
+
+
+def test_recover_left_a_stop_half_done(outlive: CommandLine) -> None:
+    """Begun by a command that did not wait: `recover` goes through its stages to the end, and says so."""
+    deaf = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    outlive.run("--name", "deaf", "--", "sh", "-c", deaf)
+    until(lambda: "ready" in outlive("logs", "deaf").stdout)
+    assert outlive("stop", "deaf", "--no-wait", "--grace", "1s,1s,10s").returncode == 0
+    assert outlive.json("status", "deaf")["agents"][0]["state"] == "STOPPING"
+    done = outlive("recover")
+    assert (done.returncode, "deaf: its stop was half done and went on: KILLED" in done.stderr) == (0, True)
+    assert outlive.json("status", "deaf")["agents"][0]["state"] == "KILLED"
