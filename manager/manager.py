@@ -65,7 +65,8 @@ class Manager(Looking):
         as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home and
         does not answer. `announce`: record each re-attachment, and keep the projections near the log (short-lived
         commands do not).
-        Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`.
+        Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`; warns
+        (UserWarning) where checkpoints of the log are gone.
         """
         place = Home(find_home(None if home is None else os.fspath(home)))
         who = actor or f"python:{user_name()}"

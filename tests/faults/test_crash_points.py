@@ -55,6 +55,8 @@ BEGINNINGS = (
         "coordinator.before_old_control_socket",
         "coordinator.after_old_control_socket",
     ),
+    ("store.before_checkpoint_directory",),  # once in a home
+    ("store.after_checkpoint_directory",),
 )
 # Each needs a situation of its own: tests/faults/test_crash_situations.py.
 SPECIAL = {
