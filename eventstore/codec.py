@@ -136,6 +136,11 @@ def _failed_with_lines_inside(shape: Shape) -> Shape:
     return {**shape, "last_output": stored}
 
 
+@upcaster("ZOMBIE_REAPED", 1)
+def _reaped_with_the_shims_memory(shape: Shape) -> Shape:
+    return shape  # the most memory may be unknown
+
+
 @upcaster("COORDINATOR_STARTED", 1)
 def _started_without_takeover(shape: Shape) -> Shape:
     return {**shape, "taken_over_from": None}

@@ -130,7 +130,7 @@ class ZombieReaped:
     """
 
     TYPE: ClassVar = "ZOMBIE_REAPED"
-    SCHEMA_VERSION: ClassVar = 1
+    SCHEMA_VERSION: ClassVar = 2
     attempt: int
     exit: Exit
     ended_at: int | None

@@ -126,8 +126,11 @@ class StoredText:
 
 @record
 class ResourceUse:
-    """What the kernel counted for the main process and its waited-for children, at its end."""
+    """What the kernel counted for the main process and its waited-for children, at its end.
+
+    `max_memory_bytes`: null where it is no more than its shim had (9 MB or so), with whose pages it begins.
+    """
 
     user_seconds: float
     system_seconds: float
-    max_memory_bytes: int
+    max_memory_bytes: int | None

@@ -61,8 +61,12 @@ def _is_group(value: object) -> bool:
 
 
 def _is_usage(value: object) -> bool:
-    fields = ("utime_us", "stime_us", "maxrss_bytes")
-    return isinstance(value, dict) and all(_whole(_NUMBERS)(value.get(field)) for field in fields)
+    number = _whole(_NUMBERS)
+    return (
+        isinstance(value, dict)
+        and all(number(value.get(field)) for field in ("utime_us", "stime_us"))
+        and _or_null(number)(value.get("maxrss_bytes", ""))
+    )
 
 
 def _is_left(value: object) -> bool:

@@ -50,12 +50,14 @@ class _Attempt:
         "orphans",
         "phase",
         "report",
+        "request_bytes",
         "started_ns",
         "until",
     )
 
-    def __init__(self, report: int, until: bytes, name: bytes) -> None:
+    def __init__(self, report: int, until: bytes, name: bytes, request_bytes: int) -> None:
         self.report = report
+        self.request_bytes = request_bytes
         self.until = until
         self.name = name
         self.phase = "fork"
@@ -73,7 +75,7 @@ def run(content: bytes, report: int, defaults: Defaults, features: Features) -> 
     `report` is the writing end of a non-blocking pipe; it gets the records' lines, then EOF after the exec report.
     """
     path, until, group_name, name, told, whole = split_request(content)
-    attempt = _Attempt(report, until, name)
+    attempt = _Attempt(report, until, name, len(whole))
     try:
         # Fork first of all: it has each page that we changed before it copied again.
         gate, attempt.gate = os.pipe()
@@ -193,7 +195,7 @@ def _accompany(attempt: _Attempt, lock: int, exec_reader: int, features: Feature
     crash_point("shim.after_gate")
     failure = _confirm_exec(attempt, exec_reader)
     status = _await_end(attempt, failure)
-    usage = syscalls.unreaped_usage(attempt.main) if attempt.until != b"tree" else None
+    usage = syscalls.unreaped_usage(attempt.main, attempt.request_bytes) if attempt.until != b"tree" else None
     line = _exit_line(attempt, status, usage)
     crash_point("shim.before_exit_record")
     persist(attempt.directory, "exit.json", line)
@@ -256,7 +258,9 @@ def _await_end(attempt: _Attempt, failure: dict[str, Any] | None) -> ExitStatus:
         )
         if attempt.until != b"tree":
             return status
-        line = _exit_line(attempt, status, syscalls.unreaped_usage(attempt.main), record="main")
+        line = _exit_line(
+            attempt, status, syscalls.unreaped_usage(attempt.main, attempt.request_bytes), record="main"
+        )
         crash_point("shim.before_main_record")
         persist(attempt.directory, "main.json", line)
         crash_point("shim.after_main_record")

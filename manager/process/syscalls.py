@@ -6,6 +6,7 @@ ctypes is loaded when the first of them is needed: the launcher does that once, 
 import errno
 import fcntl
 import os
+import resource
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 23, 24, 47, 4
+_COPIES = 5  # that a child makes of its request on its way to exec: text, objects, environment
 _CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
 _WAITID_NUMBERS = {"x86_64": 247, "aarch64": 95, "riscv64": 95}  # arch/*/entry/syscalls, asm-generic/unistd.h
 _RT_SIGACTION_NUMBERS = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
@@ -27,11 +29,14 @@ _libc: "ctypes.CDLL | None" = None
 
 
 class Usage(NamedTuple):
-    """What an ended process and its waited-for children used: microseconds and bytes."""
+    """What an ended process and its waited-for children used: microseconds and bytes.
+
+    `maxrss_bytes`: None where that is no more than we had ourselves.
+    """
 
     utime_us: int
     stime_us: int
-    maxrss_bytes: int
+    maxrss_bytes: int | None
 
 
 def libc() -> "ctypes.CDLL":
@@ -87,8 +92,10 @@ def reset_internal_signals() -> None:
         library.syscall(number, signum, default, None, ctypes.c_size_t(8))
 
 
-def unreaped_usage(pid: int) -> Usage | None:
+def unreaped_usage(pid: int, request_bytes: int) -> Usage | None:
     """What our ended, not yet reaped child used, leaving it a zombie; None where it cannot be had.
+
+    `request_bytes`: of its request, of which it made copies on its way to exec.
 
     `os.waitid` does not offer the system call's fifth argument, and `os.wait4` would reap.
     """
@@ -104,7 +111,10 @@ def unreaped_usage(pid: int) -> Usage | None:
     options = os.WEXITED | os.WNOWAIT | os.WNOHANG
     if library.syscall(number, os.P_PID, pid, None, options, ctypes.byref(usage)) != 0:
         return None
-    return Usage(usage[0] * 1_000_000 + usage[1], usage[2] * 1_000_000 + usage[3], usage[4] * 1024)
+    # The kernel's maximum goes on over exec: it begins with what our child had as a copy of us.
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + _COPIES * request_bytes
+    most = usage[4] * 1024 if usage[4] * 1024 > before else None
+    return Usage(usage[0] * 1_000_000 + usage[1], usage[2] * 1_000_000 + usage[3], most)
 
 
 def pidfd_info(pidfd: int) -> tuple[bool, int]:

@@ -74,8 +74,9 @@ def _resources(found: PostMortem) -> tuple[str, ...]:
     lines = [] if found.trend is None else words.trend_text(found.trend)
     if found.resources:
         user, system = found.resources.get("user_seconds"), found.resources.get("system_seconds")
-        most = size_text(found.resources.get("max_memory_bytes"))
-        lines.append(f"counted at its end: CPU {user} s user, {system} s system; {most} of memory at most")
+        most = found.resources.get("max_memory_bytes")
+        memory = "less memory than its shim" if most is None else f"{size_text(most)} of memory at most"
+        lines.append(f"counted at its end: CPU {user} s user, {system} s system; {memory}")
     return tuple(lines)
 
 

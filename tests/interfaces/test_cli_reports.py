@@ -93,7 +93,7 @@ def test_reports_of_real_agents(lived: CommandLine) -> None:
     uptime = {row["group"]: row for row in lived.json("report", "uptime")["rows"]}
     assert uptime["lasting"]["up_share"] == 1.0
     used = {row["group"]: row for row in lived.json("report", "resources")["rows"]}
-    assert used["good"]["max_memory_bytes"] > 100_000
+    assert used["good"]["max_memory_bytes"] is None  # `true` has less than its shim had before it
     assert used["lasting"]["max_memory_bytes"] is None
     by_actor = {row["group"]: row for row in lived.json("report", "recoveries", "--by", "actor")["rows"]}
     mine = by_actor[f"uid:{os.getuid()}/cli"]
@@ -207,7 +207,7 @@ def test_a_report_of_a_log_that_cannot_be_written_says_what_it_lacks(
         monkeypatch.setattr(schema, "backend_for", lambda url: SqliteBackend(url, wait_seconds=0.2))
         note = bring_up_to_date(reader, url)
         assert note is not None
-        assert note.startswith("the last event is not in it yet: ")
+        assert re.match(r"the last (event is|\d+ events are) not in it yet: ", note)
         assert "cannot write" in note
         fcntl.flock(lock, fcntl.LOCK_UN)
         assert bring_up_to_date(reader, url) is None

@@ -150,7 +150,9 @@ def resources(rows: list[Attempt], **_: Any) -> Figures:
     used = [one["resources"] for one in rows if one["resources"]]
     return {
         "attempts": len(rows),
-        "max_memory_bytes": max((u["max_memory_bytes"] for u in used), default=None),
+        "max_memory_bytes": max(
+            (u["max_memory_bytes"] for u in used if u["max_memory_bytes"] is not None), default=None
+        ),
         "user_seconds": sum(u["user_seconds"] for u in used) if used else None,
         "system_seconds": sum(u["system_seconds"] for u in used) if used else None,
     }
