@@ -13,7 +13,7 @@ from eventstore.payloads import Payload
 from eventstore.values import Exit, Health, ProcessRecord, RecordedSpec, ResourceUse
 
 StopCause = Literal["user", "restart", "limit", "health", "shutdown"]
-Stage = Literal[1, 2, 3]
+Stage = Literal[0, 1, 2, 3]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,8 @@ class RecalledOrder:
 class RecallSignal:
     """A signal of a stop that was sent while the log could not be written, by the mark that was left before it.
 
-    `stage` as in `eventstore.state.Stop`; `order`: the one that it began with, where the log lacks that, too.
+    `stage` as in `eventstore.state.Stop`; 0: no signal, a next attempt was called off. `order`: the one that it began
+    with, where the log lacks that, too.
     """
 
     at: int

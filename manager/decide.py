@@ -178,8 +178,10 @@ def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[
 
 def _recall_signal(state: AgentState, command: do.RecallSignal, now: int) -> list[ev.AgentEvent]:
     """`now` is when it was sent. Nothing follows from one that is in the log."""
-    if not isinstance(state.phase, Live):
-        return []
+    if command.stage == 0 or not isinstance(state.phase, Live):
+        if command.stage > 0 or command.order is None or not isinstance(state.phase, Waiting):
+            return []
+        return [ev.AgentCancelled(attempt=state.attempt, reason=command.order.reason)]
     stop, order = state.phase.stop, command.order
     if order is not None and (stop is None or (command.stage == 3 and not stop.is_kill_sent)):
         request = do.RequestStop(

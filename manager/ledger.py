@@ -15,7 +15,7 @@ from eventstore.appending import Batch, Draft, draft
 from eventstore.events import AgentEvent, AgentFailed
 from eventstore.lifecycle import evolve
 from eventstore.record import NewEvent
-from eventstore.state import AgentState, Live
+from eventstore.state import AgentState
 from eventstore.store import EventStore
 from manager.commands import Command, ConfirmStarted, ObserveExit, RecallSignal, Spawn
 from manager.decide import decide
@@ -81,8 +81,8 @@ class Ledger:
         """
         state = self.states.get(agent_id)
         now = max(self._clock(), not_before)
-        if isinstance(command, RecallSignal) and state is not None and isinstance(state.phase, Live):
-            now = min(now, max(state.phase.started_at, command.at))
+        if isinstance(command, RecallSignal) and state is not None:
+            now = min(now, max(state.since_at, command.at))
             origin = (
                 None if command.order is None else Origin(command.order.actor, command.order.correlation_id)
             )

@@ -98,11 +98,22 @@ class Conclusion:
     counts_as: Literal["reattached", "ended", "lost", "never started", "pending", "waiting"]
 
 
-def conclude(believed: AgentState, observed: Observed | None, *, unwatched_seconds: float) -> Conclusion:
-    """What follows for an agent that has not ended. `observed` is null only where there is nothing to look at."""
+def conclude(
+    believed: AgentState,
+    observed: Observed | None,
+    *,
+    unwatched_seconds: float,
+    recalled: tuple[do.RecallSignal, ...] = (),
+) -> Conclusion:
+    """What follows for an agent that has not ended. `observed` is null only where there is nothing to look at.
+
+    `recalled`: as in `Observed`, for an agent that waits for its next attempt.
+    """
     match believed.phase:
         case Waiting():
-            return Conclusion(commands=(), watch=True, counts_as="waiting")
+            # An older one is in the log: a later order has made it wait again.
+            news = tuple(one for one in recalled if one.stage == 0 and one.at >= believed.since_at)
+            return Conclusion(commands=news, watch=True, counts_as="waiting")
         case Ended():
             return Conclusion(commands=(_judge_again(believed.phase),), watch=False, counts_as="ended")
         case Requested():
@@ -117,7 +128,11 @@ def conclude(believed: AgentState, observed: Observed | None, *, unwatched_secon
 
 def _with_recalled(found: Conclusion, observed: Observed) -> Conclusion:
     start = 1 if found.commands and isinstance(found.commands[0], do.ConfirmStarted) else 0
-    return replace(found, commands=(*found.commands[:start], *observed.recalled, *found.commands[start:]))
+    signals = tuple(one for one in observed.recalled if one.stage > 0)
+    called_off = tuple(
+        one for one in observed.recalled if one.stage == 0
+    )  # a restart that follows from the rest
+    return replace(found, commands=(*found.commands[:start], *signals, *found.commands[start:], *called_off))
 
 
 def _judge_again(ended: Ended) -> do.Command:

@@ -6,9 +6,9 @@ A full disk has no block for a file, but the directory has room for another name
     stop.AT.STAGE.CRC
     stop.AT.STAGE.CAUSE.GRACE.GRACE.GRACE.CORRELATION.ACTOR.REASON.CRC
 
-the second form for the signal that an order began with. Times are microseconds; CORRELATION is a uuid, ACTOR and REASON
-are base64 of UTF-8 without padding, cut to what a name can hold, REASON is `-` for none. The checksum is over the
-attempt's name, too. What was not written so is no mark.
+the second form for the signal that an order began with, or (STAGE 0) for a next attempt that it called off. Times are
+microseconds; CORRELATION is a uuid, ACTOR and REASON are base64 of UTF-8 without padding, cut to what a name can hold,
+REASON is `-` for none. The checksum is over the attempt's name, too. What was not written so is no mark.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple, cast
 
 from eventstore.appending import Draft
 from eventstore.crashpoints import crash_point
-from eventstore.events import SigkillSent, SigtermSent, StopRequested
+from eventstore.events import AgentCancelled, Event, SigkillSent, SigtermSent, StopRequested, ZombieReaped
 from manager import commands as do
 from manager.process.attempt_dir import name_of
 from manager.recordable import recordable
@@ -35,7 +35,7 @@ ACTOR_BYTES = 60
 _CUT = "…"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MARK = re.compile(
-    r"stop\.(?P<at>[1-9]\d{0,17})\.(?P<stage>[123])"
+    r"stop\.(?P<at>[1-9]\d{0,17})\.(?P<stage>[0-3])"
     r"(?:\.(?P<cause>user|restart|limit|health|shutdown)\.(?P<grace>\d{1,14}\.\d{1,14}\.\d{1,14})"
     rf"\.(?P<correlation>{_UUID})\.(?P<actor>[\w-]+)\.(?P<reason>[\w-]*))?\.[0-9a-f]{{8}}",
     re.ASCII,
@@ -58,7 +58,7 @@ class StopMarks:
         self._waiting: dict[str, set[str]] = {}
 
     def leave(self, unrecorded: Iterable[Draft]) -> None:
-        """Mark each signal of a stop that is announced in there; where there is no way to, it is sent unmarked."""
+        """Mark each step of a stop that is announced in there; where there is no way to, it is done unmarked."""
         for agent_id, directory, signal in _announced(unrecorded):
             path = self._home / directory
             mark = str(path / name_for(signal, directory))
@@ -135,22 +135,37 @@ def parse(name: str, attempt: str) -> do.RecallSignal | str:
 
 
 def _announced(unrecorded: Iterable[Draft]) -> Iterator[tuple[str, str, do.RecallSignal]]:
-    """Agent, directory in the home, and signal; with the order where that is not in the log either."""
+    """Agent, directory in the home, and step; with the order where that is not in the log either."""
     orders: dict[str, do.RecalledOrder] = {}
+    before: dict[str, Draft] = {}
     for one in unrecorded:
+        step: do.RecallSignal | None = None
         if isinstance(one.event, StopRequested):
-            orders[one.stream] = do.RecalledOrder(
-                actor=one.actor,
-                correlation_id=one.correlation_id,
-                cause=one.event.cause,
-                reason=one.event.reason,
-                grace_seconds=one.event.grace_seconds,
-            )
+            orders[one.stream] = _order(one, one.event.cause, one.event.reason, one.event.grace_seconds)
         elif isinstance(one.event, SigtermSent | SigkillSent):
-            agent_id = one.stream.removeprefix("agent/")
             stage = one.event.stage if isinstance(one.event, SigtermSent) else 3
-            signal = do.RecallSignal(at=one.occurred_at, stage=stage, order=orders.pop(one.stream, None))
-            yield agent_id, f"agents/{agent_id}/{one.attempt}", signal
+            step = do.RecallSignal(at=one.occurred_at, stage=stage, order=orders.pop(one.stream, None))
+        elif isinstance(one.event, AgentCancelled) and not isinstance(
+            _event(before.get(one.stream)), ZombieReaped
+        ):
+            order = _order(one, "user", one.event.reason, (0.0, 0.0, 0.0))
+            step = do.RecallSignal(at=one.occurred_at, stage=0, order=order)
+        before[one.stream] = one
+        if step is not None:
+            agent_id = one.stream.removeprefix("agent/")
+            yield agent_id, f"agents/{agent_id}/{one.attempt}", step
+
+
+def _order(
+    one: Draft, cause: do.StopCause, reason: str | None, grace: tuple[float, float, float]
+) -> do.RecalledOrder:
+    return do.RecalledOrder(
+        actor=one.actor, correlation_id=one.correlation_id, cause=cause, reason=reason, grace_seconds=grace
+    )
+
+
+def _event(one: Draft | None) -> Event | None:
+    return None if one is None else one.event
 
 
 def _make(path: Path, mark: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from eventstore.crashpoints import crash_point
 from eventstore.state import AgentState, Live, Requested, State, Stop, Waiting
 from manager import commands as do
-from manager import launching
+from manager import launching, stopmarks
 from manager.attachment import Attachment
 from manager.deadlines import until_next_attempt, until_next_stage, until_start_window_passes
 from manager.launchpad import Launchpad
@@ -30,7 +30,6 @@ from manager.process.features import features
 from manager.process.kernel_log import KernelLog
 from manager.recovery import Conclusion, conclude
 from manager.statusfiles import StatusFiles
-from manager.stopmarks import StopMarks
 from manager.stopping import deadline_passed, kill_leftovers, leftovers, pursue, signal_main
 from manager.turn import Turn
 
@@ -52,7 +51,7 @@ class Supervisor:
         self._files = StatusFiles(home)
         self._kernel_log = KernelLog()
         self.ledger = ledger
-        self._marks = StopMarks(home)
+        self._marks = stopmarks.StopMarks(home)
         self.turn = Turn(
             ledger,
             on_settled=self._settled,
@@ -215,8 +214,12 @@ class Supervisor:
         if state is None or state.is_final or self.turn.deposed is not None:
             return None
         if isinstance(state.phase, Waiting):
-            self.arm_backoff(agent_id, state)
-            return conclude(state, None, unwatched_seconds=unwatched)
+            marks = stopmarks.read(str(self._home / state.directory))
+            conclusion = conclude(state, None, unwatched_seconds=unwatched, recalled=marks.signals)
+            self._marks.adopt(agent_id, str(self._home / state.directory), marks.names)
+            if not [command for command in conclusion.commands if self.turn.apply(agent_id, command)]:
+                self.arm_backoff(agent_id, state)
+            return conclusion
         crash_point("coordinator.before_look")
         seen = look(self._home, state, now=self._clock(), is_recovery=is_recovery)
         attachment = self._attach(agent_id)

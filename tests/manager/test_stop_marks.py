@@ -175,6 +175,33 @@ def test_a_coordinator_that_lives_removes_its_marks(disk: Disk) -> None:
         eventually(lambda: not list(directory.glob(f"{PREFIX}*")), "its mark is removed")
 
 
+@pytest.mark.root
+def test_a_restart_was_called_off_on_a_full_disk_and_came_all_the_same(disk: Disk) -> None:
+    """The order was lost with its coordinator: now no attempt follows, and an older mark stops no later one."""
+    home = disk.path / "home"
+    slow = RestartPolicy(mode="always", backoff_seconds=2.0)
+    with Manager.open(home) as manager:
+        manager.spawn(program(home, "sh", "-c", "sleep 0.3; exit 7", restart=slow), "it")
+        eventually(lambda: manager.status("it").state == "BACKOFF", "it waits")
+    with another_process(home) as old:
+        empty = disk.fill()
+        _tell(old, "it 1,1,1")
+        directory = home / "agents"
+        eventually(lambda: list(directory.rglob(f"{PREFIX}*")), "the order leaves a mark")
+        mark = next(directory.rglob(f"{PREFIX}*"))
+    empty()
+    with Manager.open(home) as manager:
+        eventually(lambda: manager.status("it").is_final, "it is called off")
+        assert types(manager, "it")[-2:] == ["RESTART_SCHEDULED", "CANCELLED"]
+        assert list(manager.events(agent="it"))[-1].actor == "night shift"
+        eventually(lambda: not mark.exists(), "its mark is removed")
+        os.link(mark.with_name("identity.json"), mark)
+        manager.restart("it", wait=False)
+    with Manager.open(home) as manager:
+        eventually(lambda: manager.status("it").attempt == 2, "it is started again by order")
+        manager.stop("it")
+
+
 def test_a_half_done_stop_goes_on_by_its_mark(home: Path) -> None:
     """Its process lives: the stop goes on where it was; a damaged mark, and one of another attempt, are passed over."""
     with Manager.open(home) as manager:

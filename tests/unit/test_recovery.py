@@ -9,7 +9,7 @@ import pytest
 
 from eventstore.lifecycle import evolve
 from eventstore.state import AgentState
-from eventstore.values import ExitedWithCode, ExitUnknown
+from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown, RestartRule
 from manager import commands as do
 from manager.decide import decide
 from manager.recovery import ExitRecord, FailedExec, Observed, conclude
@@ -42,6 +42,12 @@ def _see(base: Observed = NOTHING, **changes: Any) -> Observed:
 REQUESTED = STATES["requested"]
 LIVE = STATES["running"]
 STOPPING = after([STARTED, RUNNING, asked(), term()])
+ORDER = do.RecalledOrder(
+    actor="somebody", correlation_id="c", cause="user", reason=None, grace_seconds=(1.0, 1.0, 1.0)
+)
+ORDERED = do.RecallSignal(at=T0 + SECOND, stage=1, order=ORDER)
+LAST = do.RecallSignal(at=T0 + 3 * SECOND, stage=3)
+CALLED_OFF = do.RecallSignal(at=T0 + 4 * SECOND, stage=0, order=ORDER)
 
 # (row of the table, believed, observed, commands, watched on, counted as)
 ROWS: list[tuple[str, Any, Observed | None, str, bool, str]] = [
@@ -171,6 +177,30 @@ ROWS: list[tuple[str, Any, Observed | None, str, bool, str]] = [
     ("stopping, ended meanwhile", STOPPING, _see(KNOWN, exit=EXIT), "ObserveExit", False, "ended"),
     ("exited, not judged", STATES["exited"], None, "ObserveExit", False, "ended"),
     ("backing off", STATES["waiting"], None, "", True, "waiting"),
+    (
+        "stopped without a record, ended",
+        LIVE,
+        _see(KNOWN, exit=EXIT, recalled=(ORDERED, LAST)),
+        "RecallSignal RecallSignal ObserveExit",
+        False,
+        "ended",
+    ),
+    (
+        "stopped without a record, lives",
+        LIVE,
+        _see(KNOWN, is_shim_alive=True, recalled=(ORDERED,)),
+        "RecallSignal Reattach",
+        True,
+        "reattached",
+    ),
+    (
+        "started, stopped and ended without a record, a restart called off",
+        REQUESTED,
+        _see(KNOWN, exit=EXIT, recalled=(CALLED_OFF, ORDERED)),
+        "ConfirmStarted RecallSignal ObserveExit RecallSignal",
+        False,
+        "ended",
+    ),
 ]
 _IDS = [row[0] for row in ROWS]
 
@@ -207,6 +237,14 @@ def test_a_crash_between_two_commands(believed: AgentState, observed: Observed |
         for command in commands[:done]:
             state = _apply(state, command)
         assert _carry_out(state, observed).state == whole.state
+
+
+def test_a_stop_that_only_a_mark_tells_of_is_no_failure() -> None:
+    """Ended by our SIGKILL, of which the log had nothing: killed, by order, and not started again."""
+    dead = replace(EXIT, exit=ExitedBySignal(signal=9, core_dumped=False))
+    believed = after([STARTED, RUNNING], rule=RestartRule(mode="always"))
+    assert _carry_out(believed, _see(KNOWN, exit=dead)).state == "BACKOFF"
+    assert _carry_out(believed, _see(KNOWN, exit=dead, recalled=(ORDERED, LAST))).state == "KILLED"
 
 
 def test_an_unknown_exit_has_its_bounds() -> None:
