@@ -7,11 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eventstore.errors import AmbiguousAgent as AmbiguousAgent
+    from eventstore.errors import EpochFenced as EpochFenced
+    from eventstore.errors import InvalidRequest as InvalidRequest
+    from eventstore.errors import NameInUse as NameInUse
     from eventstore.errors import OutliveError as OutliveError
+    from eventstore.errors import SchemaMismatch as SchemaMismatch
+    from eventstore.errors import StoreDamaged as StoreDamaged
+    from eventstore.errors import StoreUnavailable as StoreUnavailable
+    from eventstore.errors import UnknownAgent as UnknownAgent
     from manager.aio import AsyncManager as AsyncManager
+    from manager.errors import HomeError as HomeError
     from manager.errors import SpecConflict as SpecConflict
     from manager.errors import StartFailed as StartFailed
+    from manager.errors import SystemRefused as SystemRefused
     from manager.errors import TimedOut as TimedOut
+    from manager.home import HomeBusy as HomeBusy
     from manager.manager import Manager as Manager
     from manager.spec import AgentSpec as AgentSpec
     from manager.spec import RestartPolicy as RestartPolicy
@@ -20,13 +31,24 @@ if TYPE_CHECKING:
 _HOMES = {
     "AgentSpec": "manager.spec",
     "AgentStatus": "manager.status",
+    "AmbiguousAgent": "eventstore.errors",
     "AsyncManager": "manager.aio",
+    "EpochFenced": "eventstore.errors",
+    "HomeBusy": "manager.home",
+    "HomeError": "manager.errors",
+    "InvalidRequest": "eventstore.errors",
     "Manager": "manager.manager",
+    "NameInUse": "eventstore.errors",
     "OutliveError": "eventstore.errors",
     "RestartPolicy": "manager.spec",
+    "SchemaMismatch": "eventstore.errors",
     "SpecConflict": "manager.errors",
     "StartFailed": "manager.errors",
+    "StoreDamaged": "eventstore.errors",
+    "StoreUnavailable": "eventstore.errors",
+    "SystemRefused": "manager.errors",
     "TimedOut": "manager.errors",
+    "UnknownAgent": "eventstore.errors",
 }
 
 

@@ -123,6 +123,12 @@ class AsyncManager:
         """See `Manager.stop`."""
         return await self._call(self._manager.stop, agent, grace, reason)
 
+    async def stop_many(
+        self, agents: Sequence[AgentRef], *, grace: Grace | None = None, reason: str | None = None
+    ) -> list[AgentStatus]:
+        """See `Manager.stop_many`."""
+        return await self._call(self._manager.stop_many, agents, grace=grace, reason=reason)
+
     async def stop_all(self, grace: Grace | None = None, reason: str | None = None) -> list[AgentStatus]:
         """See `Manager.stop_all`."""
         return await self._call(self._manager.stop_all, grace, reason)
@@ -142,6 +148,16 @@ class AsyncManager:
     async def wait(self, agent: AgentRef, timeout: float | None = None) -> AgentStatus:
         """See `Manager.wait`; `asyncio.timeout` does as well."""
         return await self._call(self._manager.wait, agent, timeout)
+
+    async def wait_many(
+        self, agents: Sequence[AgentRef], *, any: bool = False, timeout: float | None = None
+    ) -> list[AgentStatus]:
+        """See `Manager.wait_many`."""
+        return await self._call(self._manager.wait_many, agents, any=any, timeout=timeout)
+
+    async def ping(self) -> None:
+        """See `Manager.ping`."""
+        await self._call(self._manager.ping)
 
     async def finish_stops(self) -> list[AgentStatus]:
         """See `Manager.finish_stops`."""

@@ -61,7 +61,7 @@ def export_command(*, kind: str, start: int | None, until: int | None, output: P
 @click.command("bundle")
 @agent_argument()
 @click.option(
-    "--output", type=FILE, metavar="FILE", help="Write this new file [AGENT.tar.gz, in this directory]."
+    "--output", type=FILE, metavar="FILE", help="Write this new file [its id and .tar.gz, in this directory]."
 )
 @click.option("--no-output", "is_without", is_flag=True, help="Leave out what the agent wrote.")
 @click.option("--key", metavar="KEY", help="Sign it with the key in this file [OUTLIVE_SIGNING_KEY].")
