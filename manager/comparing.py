@@ -38,6 +38,11 @@ class Known(NamedTuple):
         return any(checkpoint.head.position == position for checkpoint in self.all)
 
     @property
+    def signed_to(self) -> int | None:
+        """Up to which position the key answers for the log."""
+        return max((checkpoint.head.position for checkpoint in self.signed), default=None)
+
+    @property
     def newest(self) -> Checkpoint | None:
         """The one that has come furthest."""
         return max(self.all, key=_order, default=None)

@@ -107,7 +107,10 @@ def _show(session: Session, found: Verification) -> None:
             parts.append(f"after checkpoint {found.start.head.position}")
         parts.append(f"head {verdict.head_position} {verdict.head_hash.hex()}")
         if found.checkpoints is not None and found.checkpoints.all:
-            signed = f", {len(found.checkpoints.signed)} of them signed" if found.checkpoints.signed else ""
+            to = found.checkpoints.signed_to
+            signed = (
+                "" if to is None else f", {len(found.checkpoints.signed)} of them signed, up to position {to}"
+            )
             parts.append(f"in agreement with {counted(len(found.checkpoints.all), 'checkpoint')}{signed}")
         write(", ".join(parts))
 
@@ -117,7 +120,13 @@ def _checkpoints(found: Verification) -> dict[str, Any] | None:
     if known is None:
         return None
     newest = None if known.newest is None else known.newest.as_json()
-    return {"path": str(known.path), "count": len(known.all), "signed": len(known.signed), "newest": newest}
+    return {
+        "path": str(known.path),
+        "count": len(known.all),
+        "signed": len(known.signed),
+        "signed_to": known.signed_to,
+        "newest": newest,
+    }
 
 
 def _file(session: Session, path: Path, key: Key | None) -> int:

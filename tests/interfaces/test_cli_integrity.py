@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from manager.cli.main import main
 from manager.exporting import guarded
 from tests.interfaces.command_line import CommandLine
-from tests.interfaces.kept import Kept, json_of, ours, outlive_in, stranger
+from tests.interfaces.kept import Kept, at, json_of, ours, outlive_in, stranger
 
 
 def test_both_verifiers_agree_on_what_is_whole(kept: Kept) -> None:
@@ -144,3 +145,20 @@ def test_checkpoints_that_are_gone_from_their_disk(outlive: CommandLine) -> None
     assert (done.returncode, "were written and are gone from" in done.stderr) == (0, True), done.stderr
     assert outlive("verify", **variables).returncode == 0
     assert outlive(*words, **variables).stderr == ""
+
+
+def test_what_no_signature_answers_for_was_not_told(kept: Kept, tmp_path: Path) -> None:
+    """Signed checkpoints may be removed and others written: with a key it is said how far the signed ones go."""
+    home = tmp_path / "home"
+    shutil.copytree(kept.outlive.home, home)
+    path = home / "checkpoints.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    bare = [line | {"key": None, "signature": None} for line in lines[2:]]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines[:2], *bare]))
+    code, out = at(home, "verify", "--key", kept.id)
+    assert (code, out.rstrip().endswith(f"2 of them signed, up to position {lines[1]['position']}")) == (
+        0,
+        True,
+    ), out
+    found = json.loads(at(home, "verify", "--key", kept.id, "--json")[1])["checkpoints"]
+    assert (found["signed"], found["signed_to"]) == (2, lines[1]["position"])
