@@ -87,9 +87,9 @@ def test_no_cell_is_a_formula(cell: str) -> None:
 def test_every_flipped_bit_of_an_export_is_found(kept: Kept, tmp_path: Path) -> None:
     """By the one and by the other, wherever it is."""
     content, path = kept.export.read_bytes(), tmp_path / "flipped"
-    for number, at in enumerate(range(0, len(content), 1 + len(content) // 100)):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        assert ours(path) is not None, content[max(0, at - 20) : at + 20]
+    for number, place in enumerate(range(0, len(content), 1 + len(content) // 100)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert ours(path) is not None, content[max(0, place - 20) : place + 20]
         if number % 10 == 0:
             assert not stranger(path)[0]
 

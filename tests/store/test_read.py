@@ -46,7 +46,7 @@ def test_filters_by_stream_and_type(store: EventStore) -> None:
     assert [row.position for row in store.read(streams=["x/4", "x/0"])] == [1, 5]
     assert [row.position for row in store.read(streams=[])] == []
     assert [row.position for row in store.read(types=["COORDINATOR_STOPPED"])] == [3, 6]
-    assert [row.position for row in store.read(types=["COORDINATOR_STOPPED"], streams=["x/1"])] == [2]
+    assert [row.position for row in store.read(types=["COORDINATOR_STOPPED"], streams=["x/2"])] == [3]
     with pytest.raises(InvalidRequest):
         next(store.read(streams=[str(number) for number in range(MAX_STREAMS + 1)]))
 
