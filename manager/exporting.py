@@ -29,7 +29,8 @@ def lines(reader: Reader, kind: str, *, start: int | None, until: int | None) ->
     last = head.position if until is None else until
     if last > head.position or start > max(last, 1):
         raise InvalidRequest(
-            f"cannot export {start} to {last}: the log ends at {head.position}; give positions that it has"
+            f"cannot export {start} to {last}: the log ends at {head.position}; "
+            "give positions that it has, the lower first"
         )
     if start <= base.position:
         raise InvalidRequest(

@@ -120,7 +120,7 @@ def _part(reader: Reader, start: int, until: int | None) -> Verdict:
     head = reader.head().position
     if until is not None and not start <= until <= head:
         raise InvalidRequest(
-            f"cannot verify {start} to {until}: the log ends at {head}; give positions that it has"
+            f"cannot verify {start} to {until}: the log ends at {head}; give positions that it has, the lower first"
         )
     return reader.verify(start=start, until=until)
 

@@ -99,6 +99,9 @@ def asked_text(asked: Asked) -> str:
 
 def trend_text(trend: Trend) -> list[str]:
     """How memory and CPU went, a line each."""
+    if trend.count == 1:
+        cpu = "" if trend.cpu_last_percent is None else f", CPU {trend.cpu_last_percent:.1f} %"
+        return [f"in its only sample: memory {size_text(trend.memory_last_bytes)}{cpu}"]
     span = duration_text((trend.last_at - trend.first_at) / MICROSECONDS)
     lines = []
     if trend.memory_first_bytes is not None and trend.memory_last_bytes is not None:

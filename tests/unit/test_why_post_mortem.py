@@ -109,6 +109,7 @@ def test_the_trend_of_memory_is_that_of_all_samples() -> None:
     alone = trend(samples[:1])
     assert alone is not None
     assert alone.memory_bytes_per_second is None
+    assert trend_text(alone) == ["in its only sample: memory 10.0M, CPU 50.0 %"]
     blind = trend([sample._replace(memory_bytes=None, cpu_percent=None) for sample in samples])
     assert blind is not None
     assert trend_text(blind) == []
