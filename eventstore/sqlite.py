@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
 from eventstore.crashpoints import crash_point
-from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.errors import APPEND_AGAIN, NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.reader import Reader, schema_version
 from eventstore.sqlite_file import (
     BUSY_SECONDS,
@@ -116,7 +116,7 @@ class SqliteBackend:
                     self._fail(
                         error,
                         "commit to",
-                        "whether it was stored is unknown; append it again with the same ids",
+                        f"whether it was stored is unknown; {APPEND_AGAIN}",
                     )
                 raise
             if committed is not None:

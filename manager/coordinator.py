@@ -180,7 +180,7 @@ class Coordinator:
             )
         await self._settle_starts([agent_id], STOP_SETTLES_SECONDS)
         self.supervisor.send_signal(agent_id, command, origin)
-        await self.supervisor.turn.commit_soon()
+        await self.supervisor.turn.recorded(f"{self.ledger.states[agent_id].name} was sent the signal")
 
     async def observe_health(self, agent_id: str, command: do.ObserveHealth) -> None:
         """Record how a living agent does, if that is news."""

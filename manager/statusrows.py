@@ -16,7 +16,7 @@ def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | N
     """The row, and what was seen of its process: by a look just now, or up to the instant `as_of`."""
     is_unseen = row.exit_kind == "unknown" or row.outcome == "LOST"  # `ended_at` is when that was found out
     ended_at = None if is_unseen else row.ended_at
-    end = row.ended_at or as_of or (time_ns() // 1000 if seen.processes else None)
+    end = row.ended_at or as_of or (time_ns() // 1000 if seen.is_alive else None)
     runtime = (
         None if row.started_at is None or end is None or is_unseen else max(0, end - row.started_at) / 1e6
     )

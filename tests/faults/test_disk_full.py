@@ -51,6 +51,7 @@ def reads(run: Run) -> None:
 def _says_why(done: subprocess.CompletedProcess[str]) -> None:
     assert "Traceback" not in done.stderr, done.stderr
     assert "unexpected" not in done.stderr, done.stderr
+    assert "same ids" not in done.stderr, done.stderr
     if done.returncode:
         assert done.returncode in (1, 3, 4, 5, 7, 124), (done.returncode, done.stderr)
         assert re.search("^outlive: cannot .*; ", done.stderr, re.MULTILINE) or done.stdout, done

@@ -295,4 +295,5 @@ def test_what_has_died_was_shown_as_running_and_healthy(outlive: CommandLine) ->
 def _is_told_as_over(outlive: CommandLine) -> None:
     (shown,) = outlive.json("ps")["agents"]
     assert (shown["state"], shown["is_alive"], shown["health"]) == ("RUNNING", False, "unhealthy")
+    assert shown["runtime_seconds"] is None
     assert outlive("ps").stdout.rstrip("\n").endswith("not running any more; `outlive recover` records it")
