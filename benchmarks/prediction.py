@@ -15,7 +15,7 @@ from typing import NamedTuple
 from benchmarks.labelled import History, Question, history
 from benchmarks.report import Section
 from eventstore import samples
-from eventstore.appending import Statements
+from eventstore.statements import Statements
 from eventstore.store import EventStore
 from projections.agents import AgentsProjection
 from projections.analytics.anomalies import THRESHOLD as ANOMALY_THRESHOLD

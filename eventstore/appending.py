@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from eventstore import chain, payloads
 from eventstore.codec import encode
@@ -20,9 +20,7 @@ from eventstore.events import Event
 from eventstore.home_events import PayloadsErased
 from eventstore.payloads import Payload
 from eventstore.record import COLUMNS, Head, NewEvent, RecordedEvent
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from eventstore.statements import Statements
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_INTEGER = 2**63 - 1
@@ -81,31 +79,6 @@ def order_of(batches: Sequence[Batch], epoch: int | None) -> Order:
     if len(set(ids)) != len(ids):
         raise InvalidRequest("cannot append: the same event id is given twice; make an id for each event")
     return Order(drafted, ids, epoch)
-
-
-class Statements:
-    """The driver's cursor: a quarter of SQLAlchemy's cost for a statement. Parameters are marked `?`."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._cursor = connection.connection.cursor()
-        self._is_marked = connection.dialect.paramstyle == "qmark"
-
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
-        """All rows of a query."""
-        self._cursor.execute(self._sql(sql), tuple(parameters))
-        return list(self._cursor.fetchall())
-
-    def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; the number of rows that it touched."""
-        self._cursor.execute(self._sql(sql), tuple(parameters))
-        return self._cursor.rowcount
-
-    def run_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run a statement for each row of parameters."""
-        self._cursor.executemany(self._sql(sql), rows)
-
-    def _sql(self, sql: str) -> str:
-        return sql if self._is_marked else sql.replace("?", "%s")
 
 
 class Appending:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from eventstore.appending import Statements
 from eventstore.record import COLUMNS, RecordedEvent
+from eventstore.statements import Statements
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from typing import Any, Protocol
+from typing import Any
 
 from eventstore import chain
 from eventstore.chain import Edges, Verdict
-from eventstore.errors import InvalidRequest, SchemaMismatch, StoreDamaged
+from eventstore.errors import InvalidRequest, StoreDamaged
 from eventstore.record import COLUMNS, Head, RecordedEvent
-from eventstore.revision import HEAD, VERSION_QUERY, require_head
+from eventstore.revision import require_head
+from eventstore.source import Source, schema_version, source_of
 
 PAGE_ROWS = 500  # at 64 KiB an event, a page is 32 MB at the most
 _RAW_PAGE_ROWS = 100  # what is looked at at once stays in the processor's cache
@@ -22,35 +23,6 @@ MAX_STREAMS = 30_000  # SQLite takes 32,766 parameters in a statement
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 (names of columns, no values)
 _SELECT_RAW = f"SELECT {', '.join(chain.ORDER)}, previous_hash, hash FROM events"  # noqa: S608
-
-
-class Source(Protocol):
-    """A database to read from. Parameters are marked `?`."""
-
-    @property
-    def where(self) -> str:
-        """The database, for messages."""
-
-    def raw(self) -> Source:
-        """Another source that gives texts as the bytes that are stored."""
-
-    def fetch(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """All rows."""
-
-    def has_table(self, name: str) -> bool:
-        """Whether there is a table of this name."""
-
-    def faults(self) -> list[str]:
-        """What the database finds wrong with its own tables, indexes and triggers, a line each."""
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """Queries inside see one moment of the database."""
-
-    def hold(self) -> None:
-        """From now on every query sees this moment, and statements may make temporary tables and views."""
-
-    def close(self) -> None:
-        """Let go of the database."""
 
 
 class Reader:
@@ -65,13 +37,7 @@ class Reader:
 
         Raises `NoDatabase` where nothing was recorded yet, `SchemaMismatch`, `StoreUnavailable` or `StoreDamaged`.
         """
-        if not url.startswith("sqlite:"):
-            raise InvalidRequest(
-                f"cannot open {url.partition(':')[0]} databases: only sqlite:///PATH is supported"
-            )
-        from eventstore.sqlite_file import SqliteSource, path_of
-
-        return cls.of(SqliteSource(path_of(url)))
+        return cls.of(source_of(url))
 
     @classmethod
     def of(cls, source: Source) -> Reader:
@@ -91,9 +57,9 @@ class Reader:
         """Queries inside see one moment of the database; other threads wait meanwhile."""
         return self._source.snapshot()
 
-    def hold(self) -> None:
-        """From now on every query sees this moment; temporary tables and views may be made, which hide the others."""
-        self._source.hold()
+    def hold(self) -> AbstractContextManager[str]:
+        """See `Source.hold`."""
+        return self._source.hold()
 
     def head(self) -> Head:
         """The last position, its hash and its time; position 0 for an empty log."""
@@ -210,21 +176,6 @@ class Reader:
         self._source.close()
 
 
-def schema_version(source: Source) -> str | None:
-    """The revision of the schema; None for a database with nothing in it. Raises `SchemaMismatch` for a stranger's."""
-    if source.has_table("alembic_version"):
-        rows = source.fetch(VERSION_QUERY)
-        return str(rows[0][0]) if rows else None
-    if source.has_table("events"):
-        raise SchemaMismatch(
-            f"cannot use {source.where}: it was not made by outlive; name another file",
-            found="none",
-            wanted=HEAD,
-            is_newer=True,
-        )
-    return None
-
-
 def _conditions(
     until: int | None, stream: str | None, streams: Collection[str] | None, types: Collection[str]
 ) -> tuple[str, list[object]]:
@@ -238,7 +189,7 @@ def _conditions(
             raise InvalidRequest(
                 f"cannot read {len(streams)} streams at once: {MAX_STREAMS} are allowed; read all"
             )
-        where = f"{where} AND stream IN ({', '.join('?' * len(streams))})"
+        where = f"{where} AND stream IN ({', '.join('?' * len(streams)) or 'NULL'})"
         parameters = [*parameters, *streams]
     if types:
         where = f"{where} AND type IN ({', '.join('?' * len(types))})"
@@ -248,7 +199,8 @@ def _conditions(
 
 def _start_of_last(raw: Source, rows: int) -> int:
     (found,) = raw.fetch(
-        "SELECT min(position) FROM (SELECT position FROM events ORDER BY position DESC LIMIT ?)", (rows,)
+        "SELECT min(position) FROM (SELECT position FROM events ORDER BY position DESC LIMIT ?) newest",
+        (rows,),
     )
     return max(1, found[0] or 1)
 

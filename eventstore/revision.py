@@ -9,6 +9,9 @@ HEAD = "0002"  # the newest migration; a test compares it with alembic's own ans
 # SHA-256 of the triggers that the migrations make in SQLite, by name; a test makes them and compares.
 TRIGGERS = "98f10cf6fa710931099854e6ba64b37a73f26db539e0586ce7863fc596f10836"
 
+# The same of those in PostgreSQL: their tables, names, kinds, whether they are enabled, and what they run.
+POSTGRES_TRIGGERS = "93ee32c7448846f9998618694992ef51562dc0ec148dc2eb536e2ec6993769e5"
+
 VERSION_QUERY = "SELECT version_num FROM alembic_version"
 
 

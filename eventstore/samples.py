@@ -9,7 +9,7 @@ from eventstore.reader import Reader
 from eventstore.record import rfc3339
 
 if TYPE_CHECKING:
-    from eventstore.appending import Statements
+    from eventstore.statements import Statements
 
 
 class Sample(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventstore.errors import InvalidRequest
 from eventstore.revision import HEAD
+from eventstore.source import unsupported
 
 if TYPE_CHECKING:
     from eventstore.backend import Backend
@@ -39,4 +39,8 @@ def backend_for(url: str) -> Backend:
         from eventstore.sqlite import SqliteBackend
 
         return SqliteBackend(url)
-    raise InvalidRequest(f"cannot open {url.partition(':')[0]} databases: only sqlite:///PATH is supported")
+    if url.startswith("postgresql:"):
+        from eventstore.postgres import PostgresBackend
+
+        return PostgresBackend(url)
+    raise unsupported(url)

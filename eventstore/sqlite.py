@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from eventstore import migrating, revision
 from eventstore.crashpoints import crash_point
 from eventstore.errors import APPEND_AGAIN, NoDatabase, SchemaMismatch, StoreUnavailable
-from eventstore.reader import Reader, schema_version
+from eventstore.reader import Reader
+from eventstore.source import schema_version
 from eventstore.sqlite_file import (
     BUSY_SECONDS,
     SqliteSource,

@@ -168,13 +168,15 @@ class SqliteSource:
             finally:
                 self._connection.rollback()
 
-    def hold(self) -> None:
-        """From now on every query sees this moment, and statements may make temporary tables and views."""
+    @contextmanager
+    def hold(self) -> Iterator[str]:
+        """See `Source.hold`."""
         with self._lock:
             # The file stays read-only all the same: that is how it was opened.
             for statement in ("PRAGMA query_only = OFF", "BEGIN", "SELECT 1 FROM sqlite_master"):
                 self.fetch(statement)
             self._is_held = True
+            yield "main"
 
     def close(self) -> None:
         """Let go of the file."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from eventstore import inline as inline_projections
 from eventstore import schema, trust
-from eventstore.appending import Appending, Batch, Order, Statements, order_of
+from eventstore.appending import Appending, Batch, Order, order_of
 from eventstore.chain import Verdict
 from eventstore.checkpoints import CheckpointFile
 from eventstore.crashpoints import crash_point
@@ -25,6 +25,7 @@ from eventstore.groupcommit import GroupCommit
 from eventstore.inline import Inline
 from eventstore.outside import Outside
 from eventstore.record import Head, NewEvent, RecordedEvent
+from eventstore.statements import Statements
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -78,7 +79,7 @@ class EventStore:
         head: Path | None = None,
         checkpoints: CheckpointFile | None = None,
     ) -> EventStore:
-        """The log at `url` (`sqlite:////absolute/path`), made if missing (`create`), its projections up to date.
+        """The log at `url` (`sqlite:////absolute/path` or `postgresql://…`), made if missing (`create`), up to date.
 
         `home` and `host` are written into every row; `clock` gives microseconds since the epoch. `head` is the file
         that keeps the head outside the database; the log must hold what it says, its last rows must be a whole chain,
@@ -86,13 +87,14 @@ class EventStore:
         With `checkpoints` it must be what the newest of them say, too, and more of them are written as it grows.
         Raises `NoDatabase` (missing, and not to be made) and `SchemaMismatch`.
         """
-        backend = schema.backend_for(url)
+        outside = Outside(head, checkpoints)
+        store = cls(
+            schema.backend_for(url), home=home, host=host, inline=inline, clock=clock, outside=outside
+        )
         try:
-            outside = Outside(head, checkpoints)
-            store = cls(backend, home=home, host=host, inline=inline, clock=clock, outside=outside)
             store._open(create=create, is_kept=head is not None)
         except BaseException:
-            backend.close()
+            store._let_go()
             raise
         return store
 
@@ -205,15 +207,18 @@ class EventStore:
     def close(self) -> None:
         """Let go of the database, with a last checkpoint. The store can't be used afterwards."""
         self._outside.close()
-        if self._reader is not None:
-            self._reader.close()
-        self._backend.close()
+        self._let_go()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _let_go(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._backend.close()
 
     def _shared_reader(self) -> Reader:
         with self._reader_lock:

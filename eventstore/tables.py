@@ -21,27 +21,28 @@ metadata = MetaData()
 
 # STRICT tables of SQLite know INTEGER (64 bits), not BIGINT.
 BIG = BigInteger().with_variant(Integer, "sqlite")
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # in the order of its bytes, as in SQLite
 FLOAT: Double[float] = Double().with_variant(REAL, "sqlite")
 
 events = Table(
     "events",
     metadata,
     Column("position", BIG, primary_key=True, autoincrement=False),
-    Column("event_id", Text, nullable=False, unique=True),
-    Column("stream", Text, nullable=False),
+    Column("event_id", TEXT, nullable=False, unique=True),
+    Column("stream", TEXT, nullable=False),
     Column("version", BIG, nullable=False),
-    Column("type", Text, nullable=False),
+    Column("type", TEXT, nullable=False),
     Column("schema_version", Integer, nullable=False),
     Column("attempt", BIG),
-    Column("home", Text, nullable=False),
-    Column("host", Text, nullable=False),
+    Column("home", TEXT, nullable=False),
+    Column("host", TEXT, nullable=False),
     Column("epoch", BIG, nullable=False),
     Column("occurred_at", BIG, nullable=False),
     Column("recorded_at", BIG, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("correlation_id", Text, nullable=False),
-    Column("causation_id", Text),
-    Column("data", Text, nullable=False),
+    Column("actor", TEXT, nullable=False),
+    Column("correlation_id", TEXT, nullable=False),
+    Column("causation_id", TEXT),
+    Column("data", TEXT, nullable=False),
     Column("previous_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     UniqueConstraint("stream", "version", name="events_stream_version"),
@@ -61,7 +62,7 @@ Index("events_recorded_at", events.c.recorded_at)
 epochs = Table(
     "epochs",
     metadata,
-    Column("home", Text, primary_key=True),
+    Column("home", TEXT, primary_key=True),
     Column("epoch", BIG, nullable=False),
     CheckConstraint("epoch >= 1", name="epochs_epoch"),
     sqlite_strict=True,
@@ -70,7 +71,7 @@ epochs = Table(
 projections = Table(
     "projections",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     Column("version", Integer, nullable=False),
     Column("position", BIG, nullable=False),
     sqlite_strict=True,
@@ -80,7 +81,7 @@ projections = Table(
 samples = Table(
     "samples",
     metadata,
-    Column("agent_id", Text, primary_key=True),
+    Column("agent_id", TEXT, primary_key=True),
     Column("attempt", BIG, primary_key=True, autoincrement=False),
     Column("sampled_at", BIG, primary_key=True, autoincrement=False),
     Column("cpu_percent", FLOAT),
@@ -96,14 +97,14 @@ Index("samples_sampled_at", samples.c.sampled_at)
 payloads = Table(
     "payloads",
     metadata,
-    Column("digest", Text, primary_key=True),
-    Column("agent_id", Text, nullable=False),
+    Column("digest", TEXT, primary_key=True),
+    Column("agent_id", TEXT, nullable=False),
     Column("recorded_at", BIG, nullable=False),
     Column("salt", LargeBinary),
-    Column("content", Text),
-    Column("error_line", Text),
+    Column("content", TEXT),
+    Column("error_line", TEXT),
     Column("erased_at", BIG),
-    Column("erased_by", Text),
+    Column("erased_by", TEXT),
     sqlite_strict=True,
 )
 Index("payloads_agent_id", payloads.c.agent_id)

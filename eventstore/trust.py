@@ -126,7 +126,7 @@ def require_epoch(reader: Reader, home: str) -> None:
     """Raise `StoreDamaged` where the home's epoch is not that of its last event; one could be given twice then."""
     (kept,) = reader.rows("SELECT max(epoch) FROM epochs WHERE home = ?", (home,))
     logged = reader.rows(
-        "SELECT epoch FROM (SELECT position, home, epoch FROM events ORDER BY position DESC LIMIT ?)"
+        "SELECT epoch FROM (SELECT position, home, epoch FROM events ORDER BY position DESC LIMIT ?) newest"
         " WHERE home = ? ORDER BY position DESC LIMIT 1",
         (CHECKED_ROWS, home),
     )

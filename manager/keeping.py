@@ -7,8 +7,8 @@ import time
 from collections.abc import Container, Sequence
 
 from eventstore import samples
-from eventstore.appending import Statements
 from eventstore.samples import Sample
+from eventstore.statements import Statements
 from eventstore.store import EventStore
 from manager.thinning import MOST_ROWS_AN_AGENT, THIN_FROM_ROWS, Plan, surplus
 

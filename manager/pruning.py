@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from eventstore import segments, trust
-from eventstore.appending import Statements
 from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDamaged
 from eventstore.home_events import LogPruned
 from eventstore.reader import Reader
 from eventstore.record import Head, NewEvent, rfc3339
+from eventstore.statements import Statements
 from eventstore.store import EventStore
 from manager import exporting, homeidentity, offline, prunedfiles
 from manager.checkpointing import checkpoints_of

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table
 
-from eventstore.appending import Statements
 from eventstore.codec import UnknownEvent
 from eventstore.errors import NameInUse
 from eventstore.lifecycle import evolve
 from eventstore.reader import Reader
 from eventstore.record import RecordedEvent
 from eventstore.state import AgentState, Ended, Failure, Live, State, Stop, Waiting
+from eventstore.statements import Statements
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
 from projections import recent, tables
 from projections.rows import Row, json_list, json_object, upsert, values

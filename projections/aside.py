@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import NullPool, Table, create_engine
 
-from eventstore.appending import Statements
 from eventstore.reader import PAGE_ROWS, Reader
+from eventstore.statements import Statements
 from projections.kinds import Kind
 from projections.rows import Row
 

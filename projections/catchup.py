@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eventstore.appending import Statements
 from eventstore.inline import pages, write_checkpoint
+from eventstore.statements import Statements
 from eventstore.store import EventStore
 from projections.checkpoints import checkpoints
 from projections.kinds import FOLLOWING

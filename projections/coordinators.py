@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Table
 
 from eventstore import home_events as ev
-from eventstore.appending import Statements
 from eventstore.home_events import CoordinatorEvent
 from eventstore.record import RecordedEvent
+from eventstore.statements import Statements
 from projections import tables
 from projections.checkpoints import FOLLOWING_VERSIONS
 from projections.rows import Row, upsert, values

@@ -14,21 +14,21 @@ def show(reader: Reader, *, position: int, instant: int) -> None:
 
     Raises `IllegalTransition` or `StoreDamaged` for events that cannot be folded.
     """
-    reader.hold()
-    for table in ("agents", "attempts"):
-        reader.rows(f"CREATE TEMP TABLE {table}_then AS SELECT * FROM {table} WHERE 1 = 0")  # noqa: S608 (our own names)
-    moved_on = reader.rows(
-        "SELECT a.agent_id FROM agents a JOIN events e ON e.stream = 'agent/' || a.agent_id AND e.version = 1"
-        " WHERE a.position > ? AND e.position <= ?",
-        (position, position),
-    )
-    for (agent_id,) in moved_on:
-        _fold(reader, agent_id, position)
-    settled = f"SELECT agent_id FROM main.agents WHERE position <= {position}"  # noqa: S608 (an integer of ours)
-    _hide(reader, "events", f"position <= {position}")
-    _hide(reader, "agents", f"position <= {position}", and_then=True)
-    _hide(reader, "attempts", f"agent_id IN ({settled})", and_then=True)
-    _hide(reader, "samples", f"sampled_at <= {instant}")
+    with reader.hold() as schema:
+        for table in ("agents", "attempts"):
+            reader.rows(f"CREATE TEMP TABLE {table}_then AS SELECT * FROM {table} WHERE 1 = 0")  # noqa: S608 (our own names)
+        moved_on = reader.rows(
+            "SELECT a.agent_id FROM agents a JOIN events e ON e.stream = 'agent/' || a.agent_id AND e.version = 1"
+            " WHERE a.position > ? AND e.position <= ?",
+            (position, position),
+        )
+        for (agent_id,) in moved_on:
+            _fold(reader, agent_id, position)
+        settled = f"SELECT agent_id FROM {schema}.agents WHERE position <= {position}"  # noqa: S608 (our own values)
+        _hide(reader, f"{schema}.events", f"position <= {position}")
+        _hide(reader, f"{schema}.agents", f"position <= {position}", then="agents_then")
+        _hide(reader, f"{schema}.attempts", f"agent_id IN ({settled})", then="attempts_then")
+        _hide(reader, f"{schema}.samples", f"sampled_at <= {instant}")
 
 
 def _fold(reader: Reader, agent_id: str, position: int) -> None:
@@ -40,6 +40,7 @@ def _fold(reader: Reader, agent_id: str, position: int) -> None:
         reader.rows(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608 (our names)
 
 
-def _hide(reader: Reader, table: str, condition: str, *, and_then: bool = False) -> None:
-    more = f" UNION ALL SELECT * FROM {table}_then" if and_then else ""  # noqa: S608 (our own names)
-    reader.rows(f"CREATE TEMP VIEW {table} AS SELECT * FROM main.{table} WHERE {condition}{more}")  # noqa: S608
+def _hide(reader: Reader, table: str, condition: str, *, then: str | None = None) -> None:
+    more = "" if then is None else f" UNION ALL SELECT * FROM {then}"  # noqa: S608 (our own names)
+    view = f"CREATE TEMP VIEW {table.rpartition('.')[2]} AS SELECT * FROM {table} WHERE {condition}{more}"  # noqa: S608
+    reader.rows(view)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection, MetaData, Table, inspect
 
-from eventstore.appending import Statements
 from eventstore.errors import StoreUnavailable
 from eventstore.inline import pages, write_checkpoint
+from eventstore.statements import Statements
 from eventstore.store import EventStore
 from projections.kinds import KINDS, Kind
 
@@ -103,15 +103,9 @@ def _mend_epochs(statements: Statements) -> None:
     )
     if statements.rows("SELECT home, epoch FROM epochs ORDER BY home") == logged:
         return
-    triggers = statements.rows(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'epochs'"
-    )
-    for name, _ in triggers:
-        statements.run(f'DROP TRIGGER "{name}"')
-    statements.run("DELETE FROM epochs")
-    statements.run_many("INSERT INTO epochs (home, epoch) VALUES (?, ?)", logged)
-    for _, sql in triggers:
-        statements.run(sql)
+    with statements.unguarded("epochs"):
+        statements.run("DELETE FROM epochs")
+        statements.run_many("INSERT INTO epochs (home, epoch) VALUES (?, ?)", logged)
 
 
 def _chunks(after: int, until: int) -> Iterator[tuple[int, int]]:

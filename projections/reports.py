@@ -271,7 +271,9 @@ def query(report: Definition, by: str | None, *, since: int, until: int, now: in
         if report.name == "durations"
         else ""
     )
-    order = "grouped" if group in PERIODS else f"{report.chart} DESC, grouped"
+    order = (
+        "grouped NULLS FIRST" if group in PERIODS else f"{report.chart} DESC NULLS LAST, grouped NULLS FIRST"
+    )
     sql = (
         f"SELECT grouped, {figures} FROM (SELECT chosen.*{ranks} FROM"  # noqa: S608 (only texts of this module)
         f" (SELECT *, {grouped} AS grouped FROM {report.source}"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Table
 
 from eventstore import events as ev
-from eventstore.appending import Statements
 from eventstore.codec import UnknownEvent
 from eventstore.lifecycle import TRANSITIONS
 from eventstore.record import RecordedEvent
 from eventstore.state import State
+from eventstore.statements import Statements
 from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of, exit_columns
 from projections.checkpoints import FOLLOWING_VERSIONS

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
-from eventstore.appending import Statements
 from eventstore.lifecycle import TRANSITIONS
 from eventstore.record import RecordedEvent
 from eventstore.state import State
+from eventstore.statements import Statements
 from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of
 from projections.checkpoints import FOLLOWING_VERSIONS

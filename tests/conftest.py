@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tally as tallies
+from tests.support.cluster import Cluster, running_cluster
 from tests.support.projected import wrong_rows
 
 POSTGRES_LIBRARY = Path("/usr/lib/postgresql")  # Debian keeps initdb there, outside PATH
@@ -64,6 +65,13 @@ def rows_are_what_the_log_says(request: pytest.FixtureRequest) -> Iterator[None]
     yield
     if place is not None:
         assert not wrong_rows(place)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server, removed when the tests of this process are over."""
+    with running_cluster() as running:
+        yield running
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ branch_labels = None
 depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # in the order of its bytes, as in SQLite
 REAL: sa.Double[float] = sa.Double().with_variant(sa.REAL, "sqlite")
 
 # Rows may go that are not after the last prune, and a prune is of a row that is there, and never the last one.
@@ -32,6 +33,29 @@ PRUNING_TRIGGERS = (
        BEGIN SELECT RAISE(ABORT, 'pruned is append-only'); END""",
     """CREATE TRIGGER pruned_no_delete BEFORE DELETE ON pruned
        BEGIN SELECT RAISE(ABORT, 'pruned is append-only'); END""",
+)
+POSTGRES_PRUNING_TRIGGERS = (
+    "DROP TRIGGER events_no_delete ON events",
+    """CREATE FUNCTION outlive_event_pruned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         IF OLD.position > coalesce((SELECT max(position) FROM {here}.pruned), 0)
+         THEN RAISE 'this table is append-only' USING ERRCODE = 'restrict_violation'; END IF;
+         RETURN OLD; END $$""",
+    """CREATE FUNCTION outlive_pruned_next() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         IF NEW.position <= coalesce((SELECT max(position) FROM {here}.pruned), 0)
+             OR NEW.position >= (SELECT max(position) FROM {here}.events)
+             OR NOT EXISTS (SELECT 1 FROM {here}.events WHERE position = NEW.position AND hash = NEW.hash
+                            AND recorded_at = NEW.recorded_at)
+         THEN RAISE 'pruned: not a later row of the log' USING ERRCODE = 'restrict_violation'; END IF;
+         RETURN NEW; END $$""",
+    """CREATE TRIGGER events_no_delete BEFORE DELETE ON events
+       FOR EACH ROW EXECUTE FUNCTION outlive_event_pruned()""",
+    """CREATE TRIGGER pruned_next BEFORE INSERT ON pruned
+       FOR EACH ROW EXECUTE FUNCTION outlive_pruned_next()""",
+    """CREATE TRIGGER pruned_no_update BEFORE UPDATE ON pruned
+       FOR EACH ROW EXECUTE FUNCTION outlive_append_only()""",
+    """CREATE TRIGGER pruned_no_delete BEFORE DELETE ON pruned
+       FOR EACH ROW EXECUTE FUNCTION outlive_append_only()""",
+    """CREATE TRIGGER pruned_no_truncate BEFORE TRUNCATE ON pruned EXECUTE FUNCTION outlive_append_only()""",
 )
 VIEWS = {
     "report_events": """
@@ -116,7 +140,7 @@ def upgrade() -> None:
 def _samples() -> None:
     op.create_table(
         "samples",
-        sa.Column("agent_id", sa.Text, primary_key=True),
+        sa.Column("agent_id", TEXT, primary_key=True),
         sa.Column("attempt", BIG, primary_key=True, autoincrement=False),
         sa.Column("sampled_at", BIG, primary_key=True, autoincrement=False),
         sa.Column("cpu_percent", REAL),
@@ -132,14 +156,14 @@ def _samples() -> None:
 def _payloads() -> None:
     op.create_table(
         "payloads",
-        sa.Column("digest", sa.Text, primary_key=True),
-        sa.Column("agent_id", sa.Text, nullable=False),
+        sa.Column("digest", TEXT, primary_key=True),
+        sa.Column("agent_id", TEXT, nullable=False),
         sa.Column("recorded_at", BIG, nullable=False),
         sa.Column("salt", sa.LargeBinary),
-        sa.Column("content", sa.Text),
-        sa.Column("error_line", sa.Text),
+        sa.Column("content", TEXT),
+        sa.Column("error_line", TEXT),
         sa.Column("erased_at", BIG),
-        sa.Column("erased_by", sa.Text),
+        sa.Column("erased_by", TEXT),
         sqlite_strict=True,
     )
     op.create_index("payloads_agent_id", "payloads", ["agent_id"])
@@ -153,30 +177,35 @@ def _pruned() -> None:
         sa.Column("recorded_at", BIG, nullable=False),
         sqlite_strict=True,
     )
-    if op.get_bind().dialect.name == "sqlite":
+    connection = op.get_bind()
+    if connection.dialect.name == "sqlite":
         for statement in PRUNING_TRIGGERS:
             op.execute(statement)
+    else:
+        here = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
+        for statement in POSTGRES_PRUNING_TRIGGERS:
+            connection.exec_driver_sql(statement.replace("{here}", here))
 
 
 def _timeline() -> None:
     op.create_table(
         "timeline",
         sa.Column("position", BIG, primary_key=True, autoincrement=False),
-        sa.Column("event_id", sa.Text, nullable=False),
+        sa.Column("event_id", TEXT, nullable=False),
         sa.Column("occurred_at", BIG, nullable=False),
         sa.Column("recorded_at", BIG, nullable=False),
-        sa.Column("stream", sa.Text, nullable=False),
-        sa.Column("agent_id", sa.Text),
-        sa.Column("name", sa.Text),
+        sa.Column("stream", TEXT, nullable=False),
+        sa.Column("agent_id", TEXT),
+        sa.Column("name", TEXT),
         sa.Column("attempt", BIG),
-        sa.Column("type", sa.Text, nullable=False),
-        sa.Column("state_before", sa.Text),
-        sa.Column("state_after", sa.Text),
-        sa.Column("actor", sa.Text, nullable=False),
-        sa.Column("reason", sa.Text),
-        sa.Column("summary", sa.Text, nullable=False),
-        sa.Column("correlation_id", sa.Text, nullable=False),
-        sa.Column("causation_id", sa.Text),
+        sa.Column("type", TEXT, nullable=False),
+        sa.Column("state_before", TEXT),
+        sa.Column("state_after", TEXT),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("reason", TEXT),
+        sa.Column("summary", TEXT, nullable=False),
+        sa.Column("correlation_id", TEXT, nullable=False),
+        sa.Column("causation_id", TEXT),
         sqlite_strict=True,
     )
     op.create_index("timeline_agent_id", "timeline", ["agent_id", "position"])
@@ -187,36 +216,36 @@ def _timeline() -> None:
 def _runs() -> None:
     op.create_table(
         "runs",
-        sa.Column("agent_id", sa.Text, primary_key=True),
+        sa.Column("agent_id", TEXT, primary_key=True),
         sa.Column("attempt", BIG, primary_key=True, autoincrement=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("home", sa.Text, nullable=False),
-        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("home", TEXT, nullable=False),
+        sa.Column("host", TEXT, nullable=False),
         sa.Column("epoch", BIG, nullable=False),
-        sa.Column("labels", sa.Text, nullable=False),
-        sa.Column("command", sa.Text, nullable=False),
+        sa.Column("labels", TEXT, nullable=False),
+        sa.Column("command", TEXT, nullable=False),
         sa.Column("requested_at", BIG, nullable=False),
-        sa.Column("requested_by", sa.Text, nullable=False),
+        sa.Column("requested_by", TEXT, nullable=False),
         sa.Column("started_at", BIG),
         sa.Column("running_at", BIG),
         sa.Column("ended_at", BIG),
-        sa.Column("state", sa.Text, nullable=False),
-        sa.Column("outcome", sa.Text),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("outcome", TEXT),
         sa.Column("judged_at", BIG),
-        sa.Column("cause", sa.Text),
-        sa.Column("message", sa.Text),
-        sa.Column("exit_kind", sa.Text),
+        sa.Column("cause", TEXT),
+        sa.Column("message", TEXT),
+        sa.Column("exit_kind", TEXT),
         sa.Column("exit_code", sa.Integer),
         sa.Column("exit_signal", sa.Integer),
-        sa.Column("exit_reason", sa.Text),
-        sa.Column("exit_source", sa.Text),
+        sa.Column("exit_reason", TEXT),
+        sa.Column("exit_source", TEXT),
         sa.Column("is_recovered", sa.Integer),
-        sa.Column("fingerprint", sa.Text),
-        sa.Column("error_line", sa.Text),
-        sa.Column("output_digest", sa.Text),
-        sa.Column("stop_cause", sa.Text),
-        sa.Column("stop_actor", sa.Text),
-        sa.Column("stop_reason", sa.Text),
+        sa.Column("fingerprint", TEXT),
+        sa.Column("error_line", TEXT),
+        sa.Column("output_digest", TEXT),
+        sa.Column("stop_cause", TEXT),
+        sa.Column("stop_actor", TEXT),
+        sa.Column("stop_reason", TEXT),
         sa.Column("user_seconds", REAL),
         sa.Column("system_seconds", REAL),
         sa.Column("max_memory_bytes", BIG),
@@ -236,13 +265,13 @@ def _runs() -> None:
 def _coordinators() -> None:
     op.create_table(
         "coordinators",
-        sa.Column("home", sa.Text, primary_key=True),
+        sa.Column("home", TEXT, primary_key=True),
         sa.Column("epoch", BIG, primary_key=True, autoincrement=False),
-        sa.Column("host", sa.Text, nullable=False),
-        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("host", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
         sa.Column("pid", BIG),
-        sa.Column("boot_id", sa.Text),
-        sa.Column("version", sa.Text),
+        sa.Column("boot_id", TEXT),
+        sa.Column("version", TEXT),
         sa.Column("started_at", BIG, nullable=False),
         sa.Column("last_seen_at", BIG, nullable=False),
         sa.Column("stopped_at", BIG),

@@ -15,9 +15,9 @@ import pytest
 
 from benchmarks.labelled import START, History, Life
 from eventstore import samples
-from eventstore.appending import Statements
 from eventstore.errors import InvalidRequest
 from eventstore.samples import Sample
+from eventstore.statements import Statements
 from eventstore.store import EventStore
 from manager import AsyncManager, Manager
 from tests.interfaces.command_line import CommandLine

@@ -35,7 +35,9 @@ ONLY_FOR_A_POWER_LOSS = "what it makes durable is there before and after it, for
 OUR_OWN = "it is about the calling process alone and ends with it"
 # By (module, function), or module alone: why its effects need no point of their own.
 ALLOWED = {
-    "eventstore.appending": IN_A_TRANSACTION,
+    "eventstore.statements": IN_A_TRANSACTION,
+    "eventstore.postgres": CALLERS_HAVE_THEM,
+    "eventstore.postgres_source": ONLY_A_LOOK,
     "projections.agents": IN_A_TRANSACTION,
     "projections.rebuild": IN_A_TRANSACTION,
     "projections.aside.folded_aside": "it is a temporary file without a name",

@@ -1,6 +1,5 @@
 """Current agents: never behind the log, the same when made anew, one live agent a name."""
 
-import sqlite3
 import threading
 from collections.abc import Sequence
 
@@ -169,6 +168,7 @@ class _NextRelease(AgentsProjection):
 def test_a_new_version_of_the_fold_starts_from_the_beginning(database: Database) -> None:
     """A release with another fold makes the rows anew when it opens the database."""
     append(database.open(inline=[AgentsProjection()]), "a1", spawning(), STARTED, RUNNING)
+    _NextRelease.applied = 0
     store = database.open(inline=[_NextRelease()])
     assert _NextRelease.applied == 3
     assert [row.state for row in agents_of(store)] == ["RUNNING"]
@@ -179,11 +179,7 @@ def test_events_of_a_newer_release_are_passed_over(database: Database) -> None:
     store = database.open(inline=[AgentsProjection()])
     append(store, "a1", spawning(), STARTED)
     append(store, "a1", RUNNING, after=2)
-    connection = sqlite3.connect(database.path)
-    connection.executescript(
-        "DROP TRIGGER events_no_update; UPDATE events SET type = 'DREAMING' WHERE position = 3"
-    )
-    connection.close()
+    database.edit("UPDATE events SET type = 'DREAMING' WHERE position = 3")
     store = database.open(inline=[AgentsProjection()])  # the old one remembers what it appended
     rebuild(store)
     store = database.open(inline=[AgentsProjection()])

@@ -1,7 +1,7 @@
 """Rows made anew from the log are the same rows; a check tells where live ones differ."""
 
-import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eventstore import events as ev
 from eventstore.lifecycle import fold
+from eventstore.reader import Reader
 from eventstore.store import EventStore
 from projections.agents import AgentsProjection
 from projections.checking import check
@@ -27,15 +28,13 @@ def store(database: Database) -> EventStore:
     return database.open(inline=[AgentsProjection()])
 
 
-def _dump(path: Path) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(path)
-    rows = [
-        row
-        for table in ("agents", "attempts")
-        for row in connection.execute(f"SELECT '{table}', * FROM {table} ORDER BY 2, 3")
-    ]
-    connection.close()
-    return rows
+def _dump(url: str) -> list[tuple[object, ...]]:
+    with closing(Reader.open(url)) as reader:
+        return [
+            row
+            for table in ("agents", "attempts")
+            for row in reader.rows(f"SELECT '{table}', * FROM {table} ORDER BY 2, 3")
+        ]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,10 +54,10 @@ def test_made_anew_the_rows_are_the_same(histories: list[list[ev.AgentEvent]], p
                 ]
                 for start in range(0, len(named), portion):
                     append(store, str(number), *named[start : start + portion], after=start)
-            live = _dump(path)
+            live = _dump(f"sqlite:///{path}")
             assert check(store) == []
             rebuild(store)
-            assert _dump(path) == live
+            assert _dump(f"sqlite:///{path}") == live
             for number, history in enumerate(histories):
                 state = fold([(event, 0) for event in history])
                 row = next((row for row in agents_of(store) if row.agent_id == str(number)), None)
@@ -69,15 +68,13 @@ def test_a_rebuild_repairs_and_a_check_tells(database: Database, store: EventSto
     """Rows that somebody edited, deleted or invented are found column by column, and are right after a rebuild."""
     for number in range(4):
         append(store, f"a{number}", spawning(name=f"n{number}"), STARTED, RUNNING)
-    before = _dump(database.path)
-    connection = sqlite3.connect(database.path)
-    connection.executescript(
+    before = _dump(database.url)
+    database.edit(
         "UPDATE agents SET pid = 1 WHERE agent_id = 'a1'; DELETE FROM agents WHERE agent_id = 'a2';"
         "UPDATE attempts SET state = 'LOST' WHERE agent_id = 'a0';"
         "CREATE TEMP TABLE ghost AS SELECT * FROM attempts WHERE agent_id = 'a3';"
         "UPDATE ghost SET agent_id = 'ghost'; INSERT INTO attempts SELECT * FROM ghost"
     )
-    connection.close()
     assert check(store) == [
         ("a0", 1, "state", "LOST", "RUNNING"),
         ("a1", None, "pid", 1, PROCESS.pid),
@@ -86,7 +83,7 @@ def test_a_rebuild_repairs_and_a_check_tells(database: Database, store: EventSto
     ]
     assert rebuild(store) == 12
     assert check(store) == []
-    assert _dump(database.path) == before
+    assert _dump(database.url) == before
 
 
 def test_a_rebuild_among_appends_loses_none(store: EventStore) -> None:

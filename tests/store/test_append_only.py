@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from eventstore.home_events import CoordinatorStarted
-from tests.store.conftest import Database
+from tests.store.conftest import Database, on_sqlite
 from tests.support.histories import BOOT, new, note
+
+pytestmark = on_sqlite
 
 COPY = (
     "SELECT 2, event_id, stream, version, type, schema_version, attempt, home, host, epoch, occurred_at, recorded_at,"

@@ -21,7 +21,7 @@ from eventstore.reader import Reader
 from eventstore.record import Head
 from eventstore.store import EventStore
 from tests.faults.store_edits import forged
-from tests.store.conftest import Database
+from tests.store.conftest import Database, on_sqlite
 from tests.support.histories import new, note
 
 AT = 1_700_000_000_000_000
@@ -117,6 +117,7 @@ def test_they_come_with_events_with_time_and_at_the_end(database: Database, appe
     assert _positions(database) == [5, 10, 12, 13, 15]
 
 
+@on_sqlite
 @pytest.mark.parametrize("at", [1, 4, 5, 6, 9, 12])
 def test_a_suffix_that_was_computed_anew(database: Database, append: Append, at: int) -> None:
     """All its hashes are right, and the head beside it was made to fit: the first checkpoint after it tells."""
@@ -128,6 +129,7 @@ def test_a_suffix_that_was_computed_anew(database: Database, append: Append, at:
     assert caught.value.position == next(one for one in (5, 10, 12) if one >= at)
 
 
+@on_sqlite
 def test_an_older_copy_with_its_own_head(database: Database, append: Append) -> None:
     """Both files of an earlier moment fit each other; the checkpoints, kept elsewhere, do not fit them."""
     append(7)

@@ -2,10 +2,10 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from eventstore import events as ev
 from eventstore.errors import StoreUnavailable
+from eventstore.reader import Reader
 from eventstore.store import EventStore
 from projections import catchup, rebuild
 from projections.agents import AgentsProjection
@@ -32,16 +33,13 @@ TABLES = ("timeline", "runs", "coordinators")
 ROOT = Path(__file__).parent.parent.parent
 
 
-def _dump(path: Path, *, marks: bool = True) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(path)
-    rows = [
-        row
-        for table in TABLES
-        for row in connection.execute(f"SELECT '{table}', * FROM {table} ORDER BY 2, 3")
-    ]
-    if marks:
-        rows += connection.execute("SELECT * FROM projections WHERE name <> 'agents' ORDER BY 1").fetchall()
-    connection.close()
+def _dump(url: str, *, marks: bool = True) -> list[tuple[object, ...]]:
+    with closing(Reader.open(url)) as reader:
+        rows = [
+            row for table in TABLES for row in reader.rows(f"SELECT '{table}', * FROM {table} ORDER BY 2, 3")
+        ]
+        if marks:
+            rows += reader.rows("SELECT * FROM projections WHERE name <> 'agents' ORDER BY 1")
     return rows
 
 
@@ -86,16 +84,16 @@ def test_however_it_is_caught_up_the_rows_are_the_same(
             assert _lag(store) >= 3
             assert check(store) == []
             assert catch_up(store) == store.head().position
-            often = _dump(path)
+            often = _dump(f"sqlite:///{path}")
             assert check(store) == []
             rebuild.rebuild(store)
-            assert _dump(path) == often
+            assert _dump(f"sqlite:///{path}") == often
             with store.write() as connection:
                 for table in (*TABLES, "projections"):
                     connection.exec_driver_sql(f"DELETE FROM {table}")
             patch.setattr(catchup, "PAGE_EVENTS", 1000)
             catch_up(store)
-            assert _dump(path) == often
+            assert _dump(f"sqlite:///{path}") == often
 
 
 def test_a_check_finds_what_was_edited(database: Database) -> None:
@@ -103,14 +101,12 @@ def test_a_check_finds_what_was_edited(database: Database) -> None:
     store = database.open(inline=[AgentsProjection()])
     _fill(store, 3)
     catch_up(store)
-    before = _dump(database.path)
-    connection = sqlite3.connect(database.path)
-    connection.executescript(
+    before = _dump(database.url)
+    database.edit(
         "UPDATE timeline SET summary = 'nothing' WHERE position = 3; DELETE FROM timeline WHERE position = 22;"
         "UPDATE runs SET outcome = 'COMPLETED' WHERE agent_id = 'a1' AND attempt = 1;"
         "UPDATE coordinators SET epoch = 9; UPDATE projections SET position = 99 WHERE name = 'runs'"
     )
-    connection.close()
     found = [(d.key, d.attempt, d.column, d.live, d.folded) for d in check(store)]
     assert found == [
         ("runs", None, "projections.position", 99, 22),
@@ -124,7 +120,7 @@ def test_a_check_finds_what_was_edited(database: Database) -> None:
     assert [d.key for d in check(store)] == ["runs", "a1"]
     assert catch_up(store) == 22  # what is ahead of the log is made anew
     assert check(store) == []
-    assert _dump(database.path) == before
+    assert _dump(database.url) == before
 
 
 def test_a_new_version_is_built_beside_the_old_one(
@@ -134,14 +130,14 @@ def test_a_new_version_is_built_beside_the_old_one(
     store = database.open(inline=[AgentsProjection()])
     _fill(store, 30)
     catch_up(store)
-    old = _dump(database.path, marks=False)
+    old = _dump(database.url, marks=False)
     seen: list[bool] = []
     monkeypatch.setattr(rebuild, "_NEAR", 20)
     take_in = rebuild._take_in
 
     def and_look(*arguments: object) -> None:
         take_in(*arguments)  # type: ignore[arg-type]
-        seen.append(_dump(database.path, marks=False) == old)
+        seen.append(_dump(database.url, marks=False) == old)
 
     monkeypatch.setattr(rebuild, "_take_in", and_look)
     monkeypatch.setattr(RunsProjection, "version", 2)
@@ -189,10 +185,8 @@ def test_killed_half_way_it_goes_on_or_begins_anew(database: Database, what: str
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert int(done.stdout) == store.head().position
     assert check(store) == []
-    connection = sqlite3.connect(database.path)
-    left = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE '%building%'").fetchall()
-    connection.close()
-    assert left == []
+    catalogue = ("name", "sqlite_master") if database.is_sqlite else ("relname", "pg_class")
+    assert database.rows("SELECT {0} FROM {1} WHERE {0} LIKE '%building%'".format(*catalogue)) == []
 
 
 def test_of_two_rebuilds_at_once_the_later_one_goes_on(database: Database) -> None:

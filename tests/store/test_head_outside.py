@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import stat
 import zlib
 from pathlib import Path
@@ -13,7 +12,7 @@ from eventstore.errors import StoreDamaged
 from eventstore.headfile import HeadFile
 from eventstore.record import Head
 from eventstore.store import EventStore
-from tests.store.conftest import Database
+from tests.store.conftest import Database, on_sqlite
 from tests.support.histories import new, note
 
 
@@ -37,13 +36,6 @@ def _close(database: Database) -> None:
     for store in database.opened:
         store.close()
     database.opened.clear()
-
-
-def _tamper(path: Path, script: str) -> None:
-    connection = sqlite3.connect(path)
-    triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    connection.executescript("".join(f"DROP TRIGGER {name};" for (name,) in triggers) + script)
-    connection.close()
 
 
 def _files(database: Database) -> dict[str, bytes]:
@@ -98,7 +90,7 @@ def test_a_log_that_is_not_what_it_was_is_not_opened(database: Database, head: P
     script, position, problem = CASES[case]
     _append(_open(database, head), 5)
     _close(database)
-    _tamper(database.path, script)
+    database.edit(script)
     before = _files(database)
     with pytest.raises(StoreDamaged, match=rf"from position {position} on .*{problem}") as caught:
         _open(database, head)
@@ -106,6 +98,7 @@ def test_a_log_that_is_not_what_it_was_is_not_opened(database: Database, head: P
     assert _files(database) == before
 
 
+@on_sqlite
 def test_an_older_copy_that_was_put_back_is_not_opened(database: Database, head: Path) -> None:
     """A copy is whole in itself; only the head outside knows that the log had come further."""
     store = _open(database, head)
@@ -122,6 +115,7 @@ def test_an_older_copy_that_was_put_back_is_not_opened(database: Database, head:
     assert caught.value.position == 4
 
 
+@on_sqlite
 def test_a_log_that_went_another_way_is_not_opened(database: Database, head: Path) -> None:
     """An older copy to which others have appended is as long as the log was, and still not the same."""
     _append(_open(database, head), 3)
@@ -136,6 +130,7 @@ def test_a_log_that_went_another_way_is_not_opened(database: Database, head: Pat
         _open(database, head)
 
 
+@on_sqlite
 @pytest.mark.parametrize("content", [None, b""], ids=["gone", "empty"])
 def test_a_database_that_is_gone_is_not_made_anew(
     database: Database, head: Path, content: bytes | None
@@ -232,7 +227,7 @@ def test_a_log_that_is_cut_while_it_is_open_takes_no_more(
     """The next append looks at the end that it left, and is refused."""
     store = _open(database, head)
     _append(store, 5)
-    _tamper(database.path, script)
+    database.edit(script)
     with pytest.raises(StoreDamaged, match="somebody changed it while it was open"):
         _append(store)
 
@@ -264,11 +259,11 @@ def test_damage_before_the_last_rows_is_found_by_verify(
     monkeypatch.setattr("eventstore.trust.CHECKED_ROWS", 3)
     _append(_open(database, head), 9)
     _close(database)
-    _tamper(database.path, "UPDATE events SET actor = 'x' WHERE position = 2;")
+    database.edit("UPDATE events SET actor = 'x' WHERE position = 2;")
     store = _open(database, head)
     verdict = store.verify(known=HeadFile(head).read())
     assert (verdict.position, verdict.problem) == (2, "row changed")
     _close(database)
-    _tamper(database.path, "UPDATE events SET actor = 'x' WHERE position = 7;")
+    database.edit("UPDATE events SET actor = 'x' WHERE position = 7;")
     with pytest.raises(StoreDamaged, match="from position 7 on"):
         _open(database, head)

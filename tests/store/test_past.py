@@ -88,6 +88,7 @@ def test_the_past_stands_still_while_the_log_goes_on(database: Database) -> None
         assert _rows(reader) == before
         with reader.snapshot():
             assert _rows(reader) == before
+        schema = "main" if database.is_sqlite else "public"
         with pytest.raises(StoreUnavailable):
-            reader.rows("DELETE FROM main.agents")
+            reader.rows(f"DELETE FROM {schema}.agents")
     assert [row.state for row in _now(database.url)[0]] == ["BACKOFF", "RUNNING"]

@@ -17,7 +17,7 @@ from eventstore.home_events import PayloadsErased
 from eventstore.payloads import Payload
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
-from tests.store.conftest import Database
+from tests.store.conftest import Database, on_sqlite
 from tests.support.histories import new, note
 
 
@@ -122,6 +122,7 @@ def test_erased_bytes_are_in_no_file(
         assert store.verify().is_intact
 
 
+@on_sqlite
 def test_a_reader_of_the_past_keeps_it(database: Database) -> None:
     """While somebody reads an older state its pages stay, and scrubbing says so; afterwards it is done."""
     store = database.open()

@@ -10,7 +10,7 @@ import pytest
 from eventstore.errors import InvalidRequest, NoDatabase
 from eventstore.reader import MAX_STREAMS, PAGE_ROWS, Reader
 from eventstore.store import EventStore
-from tests.store.conftest import Database
+from tests.store.conftest import Database, on_sqlite
 from tests.store.writers import writers
 from tests.support.histories import coordinator_samples, new, note
 
@@ -51,6 +51,7 @@ def test_filters_by_stream_and_type(store: EventStore) -> None:
         next(store.read(streams=[str(number) for number in range(MAX_STREAMS + 1)]))
 
 
+@on_sqlite
 def test_one_stream_is_read_by_its_index(database: Database) -> None:
     """Reading an agent's history does not walk through everybody's."""
     store = database.open()

@@ -15,8 +15,10 @@ import pytest
 from eventstore.errors import OutliveError, StoreDamaged, StoreUnavailable
 from eventstore.sqlite import SqliteBackend
 from eventstore.store import EventStore
-from tests.store.conftest import Database
+from tests.store.conftest import Database, on_sqlite
 from tests.support.histories import new, note
+
+pytestmark = on_sqlite
 
 ROOT = Path(__file__).parent.parent.parent
 

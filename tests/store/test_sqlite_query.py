@@ -7,22 +7,22 @@ import pytest
 
 from eventstore.errors import InvalidRequest, NoDatabase
 from eventstore.sqlite_query import QueryTimedOut, ask
-from tests.store.conftest import Database
+from eventstore.store import EventStore
 from tests.support.histories import new, note
 
 FOR_EVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
 @pytest.fixture
-def url(database: Database) -> Iterator[str]:
+def url(tmp_path: Path) -> Iterator[str]:
     """A log of five events, which is the same afterwards."""
-    store = database.open()
-    for number in range(5):
-        store.append("home/1", [new(note(str(number)))], expected_version=number, epoch=None)
-    store.close()
-    before = database.path.read_bytes()
-    yield database.url
-    assert database.path.read_bytes() == before
+    path = tmp_path / "events.db"
+    with EventStore.open(f"sqlite:///{path}", home="home-1", host="host-1") as store:
+        for number in range(5):
+            store.append("home/1", [new(note(str(number)))], expected_version=number, epoch=None)
+    before = path.read_bytes()
+    yield f"sqlite:///{path}"
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 """Whoever gets around the triggers is found by the chain; what the chain alone can't find is written down here too."""
 
-import sqlite3
-
 import pytest
 
 from eventstore.record import COLUMNS
 from eventstore.store import EventStore
-from tests.store.conftest import Database
+from tests.store.conftest import Database, on_sqlite
 from tests.support.histories import coordinator_samples, new, samples
 
 EDITS = {name: f"UPDATE events SET {name} = {name} || 'x' WHERE position = 5" for name in COLUMNS} | {
@@ -27,28 +25,18 @@ del EDITS["position"]
 
 @pytest.fixture
 def log(database: Database) -> EventStore:
-    """A log of 24 events in two streams, whose triggers somebody has dropped."""
+    """A log of 24 events in two streams."""
     store = database.open()
     store.append("agent/1", [new(event) for event in samples()], expected_version=0, epoch=None)
     store.append("home/1", [new(event) for event in coordinator_samples()], expected_version=0, epoch=None)
     assert store.verify().is_intact
-    _run(
-        database,
-        "DROP TRIGGER events_no_update; DROP TRIGGER events_no_delete; DROP TRIGGER events_next",
-    )
     return store
-
-
-def _run(database: Database, script: str) -> None:
-    connection = sqlite3.connect(database.path)
-    connection.executescript(script)
-    connection.close()
 
 
 @pytest.mark.parametrize("column", EDITS)
 def test_an_edit_of_any_column_is_found(database: Database, log: EventStore, column: str) -> None:
     """Whatever is changed in a row, the verification names the row and says that it was changed."""
-    _run(database, EDITS[column])
+    database.edit(EDITS[column])
     verdict = log.verify()
     assert (verdict.is_intact, verdict.position, verdict.problem) == (False, 5, "row changed")
 
@@ -79,14 +67,14 @@ def test_lost_and_moved_rows_are_found(
     database: Database, log: EventStore, script: str, position: int, problem: str
 ) -> None:
     """Deleted rows are missing, rows that changed places are out of order."""
-    _run(database, script)
+    database.edit(script)
     verdict = log.verify()
     assert (verdict.is_intact, verdict.position, verdict.problem) == (False, position, problem)
 
 
 def test_a_part_is_verified_from_the_hash_before_it(database: Database, log: EventStore) -> None:
     """A verification from a position on ends at the first bad row, or at `until`."""
-    _run(database, EDITS["actor"])
+    database.edit(EDITS["actor"])
     assert log.verify(start=6).is_intact
     assert log.verify(until=4).is_intact
     assert log.verify(start=3).position == 5
@@ -95,13 +83,14 @@ def test_a_part_is_verified_from_the_hash_before_it(database: Database, log: Eve
 def test_a_tail_that_was_cut_off_leaves_a_whole_chain(database: Database, log: EventStore) -> None:
     """The chain alone can't know how long the log was: the head must be compared with one kept elsewhere."""
     head = log.head()
-    _run(database, "DELETE FROM events WHERE position > 20")
+    database.edit("DELETE FROM events WHERE position > 20")
     verdict = log.verify()
     assert verdict.is_intact
     assert (verdict.head_position, verdict.head_hash) != head[:2]
 
 
+@on_sqlite
 def test_text_that_is_no_text_is_a_finding(database: Database, log: EventStore) -> None:
     """Bytes that are not UTF-8, as a flipped bit leaves them, are reported as a changed row, not as a crash."""
-    _run(database, "UPDATE events SET actor = CAST(x'ff' AS TEXT) WHERE position = 5")
+    database.edit("UPDATE events SET actor = CAST(x'ff' AS TEXT) WHERE position = 5")
     assert log.verify().position == 5

@@ -1,0 +1,254 @@
+"""The log in a PostgreSQL database, for homes on many hosts: one writer at a time over all of them.
+
+An advisory lock is taken before the transaction looks at anything (a statement of its own under READ COMMITTED), so
+positions are dense and in commit order. The server gives up on whoever holds it and says nothing for seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from psycopg import errors
+from sqlalchemy import Connection, NullPool, RootTransaction, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from eventstore import migrating, revision
+from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.postgres_door import Door
+from eventstore.postgres_source import (
+    ERRORS,
+    Link,
+    PostgresSource,
+    connect,
+    is_lost,
+    place_of,
+    require_same_process,
+    translate,
+)
+from eventstore.reader import Reader
+from eventstore.source import schema_version
+
+LOCK_SECONDS = 6.0  # for the writer before; a transaction takes milliseconds
+AGAIN_SECONDS = (
+    0.2  # for a connection that was lost to come back; meanwhile whoever writes is told that it is away
+)
+_SETTINGS = (
+    "SET idle_in_transaction_session_timeout = '5s';"  # a writer that was stopped or cut off lets the others go on
+    "SET statement_timeout = 0;"
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {milliseconds};"
+    " SELECT pg_advisory_xact_lock({key}, hashtext(current_schema()))"
+)
+_LOCK_KEY = 1_869_968_492  # "outl"
+
+
+class PostgresBackend:
+    """One database, connected to on first use. See `eventstore.backend.Backend`."""
+
+    def __init__(self, url: str, *, wait_seconds: float = LOCK_SECONDS) -> None:
+        self._place = place_of(url)
+        self._pid = os.getpid()
+        self._wait_seconds = wait_seconds
+        self._threads = threading.Lock()
+        self._door = Door(lambda: connect(self._place, _SETTINGS, target_session_attrs="read-write"))
+        self._link: Link | None = None
+        self._connection: Connection | None = None
+        self._engine = create_engine(
+            "postgresql+psycopg://", creator=self._connect, poolclass=NullPool, use_native_hstore=False
+        )
+        event.listen(self._engine, "begin", self._begin_locked)
+        self._lock_seconds = wait_seconds
+        self._news = threading.Condition()
+        self._wakeups = 0
+
+    def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
+        """Make the schema in an empty database; check the schema, or upgrade an older one."""
+        found = self.schema_version()
+        if found is None and not create:
+            raise NoDatabase(f"cannot open the {self._place.name}: nothing has been recorded there yet")
+        if found == revision.HEAD:
+            return
+        if found is not None:
+            self._refuse_or_upgrade(found, is_upgrade)
+        with self.write() as connection:
+            found = _schema_version_in(connection)
+            if found is not None:
+                self._refuse_or_upgrade(found, is_upgrade)
+            if found != revision.HEAD:
+                migrating.migrate(connection)
+
+    def schema_version(self) -> str | None:
+        """The revision of the schema, None for a database with nothing in it."""
+        source = PostgresSource(self._place)
+        try:
+            return schema_version(source)
+        finally:
+            source.close()
+
+    @contextmanager
+    def write(
+        self, *, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
+    ) -> Iterator[Connection]:
+        """The write lock and a transaction on the one connection that writes."""
+        require_same_process(self._pid, self._place)
+        seconds = self._wait_seconds if wait_seconds is None else wait_seconds
+        with self._only_thread(seconds):
+            connection, transaction = self._begin(seconds)
+            try:
+                yield connection
+            except BaseException as error:
+                self._roll_back(connection)
+                if isinstance(error, Exception):
+                    self._fail(error, "write to")
+                raise
+            try:
+                transaction.commit()
+            except BaseException as error:
+                self._discard()
+                if isinstance(error, Exception):
+                    self._fail(
+                        error,
+                        "commit to",
+                        "whether it was stored is unknown; append it again with the same ids",
+                    )
+                raise
+            if committed is not None:
+                committed()
+
+    def scrub(self) -> bool:
+        """Write the table of texts anew without what was erased; False for a role that does not own it."""
+        require_same_process(self._pid, self._place)
+        with self._only_thread(self._wait_seconds):
+            connection = self._open()
+            try:
+                # The driver's cursor: SQLAlchemy would begin a transaction, in which there is no VACUUM.
+                connection.connection.cursor().execute("VACUUM (FULL) payloads")
+            except errors.InsufficientPrivilege:
+                return False
+            except Exception as error:
+                self._fail(error, "scrub")
+        return True
+
+    def reader(self) -> Reader:
+        """A new read-only connection."""
+        require_same_process(self._pid, self._place)
+        return Reader.of(PostgresSource(self._place))
+
+    def wakeups(self) -> int:
+        """How often `wake` was called in this process."""
+        return self._wakeups
+
+    def wake(self) -> None:
+        """Wake this process's followers; those of others poll."""
+        with self._news:
+            self._wakeups += 1
+            self._news.notify_all()
+
+    def wait(self, seen: int, seconds: float) -> None:
+        """Return on the next wake after `seen`, or when `seconds` have passed."""
+        with self._news:
+            self._news.wait_for(lambda: self._wakeups != seen, timeout=seconds)
+
+    def close(self) -> None:
+        """Close the connection, unless this is a process forked after it was opened."""
+        if os.getpid() == self._pid:
+            self._door.close()
+            self._discard()
+
+    @contextmanager
+    def _only_thread(self, seconds: float) -> Iterator[None]:
+        if not self._threads.acquire(timeout=seconds):
+            raise StoreUnavailable(
+                f"cannot write to the {self._place.name}: another thread has been writing for {seconds:g} s; try again"
+            )
+        try:
+            yield
+        finally:
+            self._threads.release()
+
+    def _begin(self, seconds: float) -> tuple[Connection, RootTransaction]:
+        self._lock_seconds = seconds
+        is_new = self._connection is None
+        while True:
+            try:
+                connection = self._open()
+                return connection, connection.begin()
+            except Exception as error:
+                was_lost = self._link is not None and self._link.closed
+                self._discard()
+                if is_new or not was_lost:
+                    self._fail(error, "write to")
+                is_new = True  # it had been lost before: nothing was written in this one
+
+    def _begin_locked(self, connection: Connection) -> None:
+        # One round trip; each statement sees what was committed before it began, not before the first.
+        begin = _BEGIN.format(milliseconds=max(1, int(self._lock_seconds * 1000)), key=_LOCK_KEY)
+        try:
+            connection.connection.cursor().execute(begin)
+        except ERRORS as error:
+            if self._link is not None and is_lost(error):
+                self._link.close()
+            raise
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _connect(self) -> Link:
+        self._link = self._door.open()
+        return self._link
+
+    def _refuse_or_upgrade(self, found: str, is_upgrade: bool) -> None:
+        try:
+            revision.require_head(found, where=f"the {self._place.name}")
+        except SchemaMismatch as error:
+            if error.is_newer or not is_upgrade:
+                raise
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except Exception:  # whatever is wrong with it, a new connection starts clean
+            self._discard()
+        if self._link is not None and self._link.closed:
+            self._discard()
+
+    def _discard(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.invalidate()
+            with suppress(Exception):
+                connection.close()
+        self._link = None
+
+    def _fail(self, error: Exception, action: str, advice: str = "") -> NoReturn:
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        if isinstance(
+            cause, errors.ReadOnlySqlTransaction
+        ):  # another server may be the one that writes by now
+            self._discard()
+        if isinstance(cause, errors.LockNotAvailable):
+            raise StoreUnavailable(
+                f"cannot write to the {self._place.name}: its lock has been held for {self._lock_seconds:g} s"
+                " by another process, which pg_stat_activity shows; end or resume that one, then try again"
+            ) from error
+        ours = translate(cause, self._place, action)
+        if ours is None:
+            raise error
+        if advice:
+            raise type(ours)(f"{ours}; {advice}") from error
+        raise ours from error
+
+
+def _schema_version_in(connection: Connection) -> str | None:
+    [(has_table,)] = connection.exec_driver_sql("SELECT to_regclass('alembic_version') IS NOT NULL").all()
+    rows = connection.exec_driver_sql(revision.VERSION_QUERY).all() if has_table else []
+    return str(rows[0][0]) if rows else None

@@ -1,0 +1,254 @@
+"""A PostgreSQL database: connecting, its errors in outlive's words, reading it. Needs psycopg (`outlive[postgres]`).
+
+Loads no SQLAlchemy; a command that reads needs nothing else of PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eventstore.errors import InvalidRequest, OutliveError, StoreDamaged, StoreUnavailable
+from eventstore.revision import POSTGRES_TRIGGERS
+from eventstore.statements import marked
+
+try:
+    import psycopg
+    from psycopg import errors
+    from psycopg.adapt import Loader
+    from psycopg.conninfo import conninfo_to_dict
+except ImportError as error:
+    raise InvalidRequest(
+        f"cannot open a PostgreSQL database: {error}; install the extra: pip install 'outlive[postgres]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from psycopg.abc import RV, PQGen
+
+CONNECT_SECONDS = 5
+LOST_SECONDS = 5  # of silence after which a connection whose packets nobody acknowledges is given up
+ANSWER_SECONDS = 8.0  # for one answer to a writer: it waits for the lock of another one for less
+READ_SECONDS = 300.0  # for the answer to a query
+_CONNECTION: dict[str, object] = {
+    "application_name": "outlive",
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": LOST_SECONDS,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": LOST_SECONDS * 1000,
+}
+ERRORS = (psycopg.Error,)
+
+_DAMAGE = (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted, errors.IndexCorrupted)
+_ASKED_WRONGLY = (psycopg.IntegrityError, psycopg.DataError, errors.RaiseException, errors.SyntaxError)
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
+    (errors.InsufficientPrivilege, "the role may not; see `outlive db grants`"),
+    (
+        errors.ReadOnlySqlTransaction,
+        "the server takes no writes (a standby?); name the one that does, or all of them",
+    ),
+    (errors.DiskFull, "the server's disk is full; try again when that is mended"),
+    (errors.TooManyConnections, "the server has no connection left; raise its max_connections"),
+)
+_TRIGGERS = """
+    SELECT c.relname, t.tgname, t.tgtype, t.tgenabled, replace(p.prosrc, quote_ident(n.nspname) || '.', '')
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE n.nspname = current_schema() AND NOT t.tgisinternal ORDER BY 1, 2"""
+
+
+class Place(NamedTuple):
+    """Where a database is: how to connect, and how to call it in messages, without any secret."""
+
+    parameters: dict[str, Any]
+    name: str
+
+
+def place_of(url: str) -> Place:
+    """What `postgresql://…` names. Raises `InvalidRequest`."""
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise InvalidRequest(
+            f"cannot open this PostgreSQL database: {error}; write postgresql://user@host/database"
+        ) from error
+    where = given.get("host") or given.get("hostaddr") or "the local socket"
+    name = f"PostgreSQL database {given.get('dbname') or given.get('user') or ''} at {where}"
+    return Place({**_CONNECTION, **given}, name)
+
+
+class Link(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that gives up on an answer: a server may be stopped, and its kernel answers for it all the same."""
+
+    patience = ANSWER_SECONDS
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """As psycopg's, for `patience` seconds at the most."""
+        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+
+
+class _Number(Loader):
+    """What sums and averages are: as SQLite gives them, whole or not."""
+
+    def load(self, data: Any) -> int | float:
+        text = bytes(data)
+        return float(text) if b"." in text or b"N" in text else int(text)
+
+
+class _Bytes(Loader):
+    """A text as it is stored."""
+
+    def load(self, data: Any) -> bytes:
+        return bytes(data)
+
+
+def connect(place: Place, settings: str, **parameters: object) -> Link:
+    """A connection with its `settings` (statements) made. Raises `StoreUnavailable`."""
+    try:
+        link = Link.connect(**{**place.parameters, **parameters}, autocommit=True, client_encoding="utf8")
+        try:
+            encoding = link.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise StoreUnavailable(
+                    f"cannot use the {place.name}: its encoding is {encoding}; create it with ENCODING 'UTF8'"
+                )
+            link.adapters.register_loader("numeric", _Number)
+            link.execute(settings.encode())
+        except BaseException:
+            link.close()
+            raise
+    except ERRORS as error:
+        raise translate(error, place, "connect to") or error from error
+    return link
+
+
+def translate(error: BaseException, place: Place, action: str) -> OutliveError | None:
+    """Outlive's error for a driver's, saying what to do; None if it is not the driver's."""
+    if not isinstance(error, ERRORS):
+        return None
+    what = f"cannot {action} the {place.name}"
+    detail = " ".join(str(error).split())
+    if isinstance(error, _DAMAGE):
+        return StoreDamaged(f"{what}: {detail}; run `outlive verify`, or restore a copy")
+    if isinstance(error, _ASKED_WRONGLY):
+        return InvalidRequest(f"{what}: {detail}; the database refuses it")
+    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "try again when it is back")
+    return StoreUnavailable(f"{what}: {advice} ({detail or type(error).__name__})")
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether nothing can be asked of the connection any more: it was cut, or an answer is still to come."""
+    return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
+
+
+class PostgresSource:
+    """Read-only queries. Safe for many threads: each query is fetched whole under a lock.
+
+    A connection that was lost is made anew, unless a snapshot was lost with it.
+    """
+
+    def __init__(self, place: Place, *, texts_as_bytes: bool = False) -> None:
+        self._place = place
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._texts_as_bytes = texts_as_bytes
+        self._is_held = self._is_in_snapshot = False
+        self._link = self._connect()
+
+    @property
+    def where(self) -> str:
+        """The database, for messages."""
+        return f"the {self._place.name}"
+
+    def raw(self) -> PostgresSource:
+        """Another source that gives texts as the bytes in the database."""
+        return PostgresSource(self._place, texts_as_bytes=True)
+
+    def fetch(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows. Raises `StoreUnavailable` or `StoreDamaged`."""
+        require_same_process(self._pid, self._place)
+        with self._lock:
+            try:
+                try:
+                    return self._fetch(sql, parameters)
+                except ERRORS:
+                    if not self._link.closed or self._is_held or self._is_in_snapshot:
+                        raise
+                self._link = self._connect()
+                return self._fetch(sql, parameters)
+            except ERRORS as error:
+                raise translate(error, self._place, "read") or error from error
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table of this name."""
+        return bool(self.fetch("SELECT to_regclass(?) IS NOT NULL", (name,))[0][0])
+
+    def faults(self) -> list[str]:
+        """Whether the triggers are those of the schema."""
+        triggers = self.fetch(_TRIGGERS)
+        if sha256(repr(triggers).encode()).hexdigest() == POSTGRES_TRIGGERS:
+            return []
+        return ["its triggers are not those that keep the log from being changed"]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Queries inside see one moment of the database. Other threads wait meanwhile."""
+        with self._lock:
+            if self._is_held:
+                yield
+                return
+            self.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
+            self._is_in_snapshot = True
+            try:
+                yield
+            finally:
+                self._is_in_snapshot = False
+                with suppress(*ERRORS):
+                    self._link.rollback()
+
+    @contextmanager
+    def hold(self) -> Iterator[str]:
+        """See `Source.hold`."""
+        with self._lock:
+            self._link.prepare_threshold = None  # what was prepared would not see the views
+            self.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SELECT 1")
+            self._is_held = True
+            yield str(self.fetch("SELECT quote_ident(current_schema())")[0][0])
+            self.fetch("SET TRANSACTION READ ONLY")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if os.getpid() == self._pid:
+            with self._lock:
+                self._link.close()
+
+    def _connect(self) -> Link:
+        link = connect(self._place, "SET default_transaction_read_only = on")
+        link.patience = READ_SECONDS
+        if self._texts_as_bytes:
+            link.adapters.register_loader("text", _Bytes)
+        return link
+
+    def _fetch(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        try:
+            if parameters:
+                cursor = self._link.execute(marked(sql).encode(), parameters)
+            else:
+                cursor = self._link.execute(sql.encode())
+            return [] if cursor.description is None else cursor.fetchall()
+        except ERRORS as error:
+            if is_lost(error):
+                self._link.close()
+            raise
+
+
+def require_same_process(pid: int, place: Place) -> None:
+    """Raise `StoreUnavailable` in a process forked after connecting: two would talk on one connection."""
+    if os.getpid() != pid:
+        raise StoreUnavailable(
+            f"cannot use the {place.name}: it was opened in process {pid}, before a fork; open it again in this process"
+        )

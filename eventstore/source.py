@@ -1,0 +1,78 @@
+"""A database to read from, whatever it is, and the one that a URL names. Loads no driver but the one that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from eventstore.errors import InvalidRequest, SchemaMismatch
+from eventstore.revision import HEAD, VERSION_QUERY
+
+
+class Source(Protocol):
+    """A database to read from. Parameters are marked `?`."""
+
+    @property
+    def where(self) -> str:
+        """The database, for messages."""
+
+    def raw(self) -> Source:
+        """Another source that gives texts as the bytes that are stored."""
+
+    def fetch(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows."""
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table of this name."""
+
+    def faults(self) -> list[str]:
+        """What the database finds wrong with its own tables, indexes and triggers, a line each."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Queries inside see one moment of the database."""
+
+    def hold(self) -> AbstractContextManager[str]:
+        """From now on every query sees this moment; inside, temporary tables and views may be made.
+
+        Gives the name of the schema that the others are in, which the temporary ones hide.
+        """
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+def source_of(url: str) -> Source:
+    """The database at `url`, to read from; its driver is loaded here. Raises as `Reader.open`."""
+    if url.startswith("sqlite:"):
+        from eventstore.sqlite_file import SqliteSource, path_of
+
+        return SqliteSource(path_of(url))
+    if url.startswith("postgresql:"):
+        from eventstore.postgres_source import PostgresSource, place_of
+
+        return PostgresSource(place_of(url))
+    raise unsupported(url)
+
+
+def unsupported(url: str) -> InvalidRequest:
+    """The error for a URL that names no database that is known."""
+    kind = url.partition(":")[0]
+    return InvalidRequest(
+        f"cannot open {kind} databases: name sqlite:///PATH or postgresql://user@host/database"
+    )
+
+
+def schema_version(source: Source) -> str | None:
+    """The revision of the schema; None for a database with nothing in it. Raises `SchemaMismatch` for a stranger's."""
+    if source.has_table("alembic_version"):
+        rows = source.fetch(VERSION_QUERY)
+        return str(rows[0][0]) if rows else None
+    if source.has_table("events"):
+        raise SchemaMismatch(
+            f"cannot use {source.where}: it was not made by outlive; name another file",
+            found="none",
+            wanted=HEAD,
+            is_newer=True,
+        )
+    return None

@@ -1,0 +1,158 @@
+"""A PostgreSQL server of the tests' own: not root, no network, in a directory that goes with it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+LIBRARY = Path("/usr/lib/postgresql")  # Debian keeps the programs there, outside PATH
+PORT = 5432  # a name in a directory of its own: the server listens on no network
+SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",  # tests kill servers, not kernels
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+    "autovacuum_naptime": "1h",
+    "log_min_messages": "warning",
+}
+_PR_SET_PDEATHSIG = 1
+_START_SECONDS = 60.0
+_names = count(1)
+
+
+class Cluster:
+    """One server and its files. `restart` and `kill` are for tests of what happens then."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._data = directory / "data"
+        self._user = pwd.getpwnam("nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def create(self) -> None:
+        """Make its files: a second or two."""
+        if os.geteuid() == 0:
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+        arguments = ["-D", str(self._data), "-U", "owner", "-E", "UTF8", "--locale=C", "-A", "trust"]
+        self._run("initdb", *arguments, "--no-sync", "--no-instructions")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        with (self.directory / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [_program("postgres"), "-D", str(self._data), "-k", str(self.directory), "-p", str(PORT), *options],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.directory,
+                preexec_fn=_die_with_parent, **self._identity(),  # noqa: PLW1509 (there is one thread)
+            )  # fmt: skip
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+                return
+            except psycopg.OperationalError:
+                if self._server.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def stop(self, *, how: signal.Signals = signal.SIGQUIT) -> None:
+        """Stop it: SIGTERM waits for clients, SIGINT ends them, SIGQUIT leaves the rest to recovery."""
+        if self._server is not None:
+            self._server.send_signal(how)
+            self._server.wait(_START_SECONDS)
+            self._server = None
+
+    def kill(self) -> None:
+        """SIGKILL every process of it, as a host that loses its power does; `start` recovers."""
+        assert self._server is not None
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self._server.pid)], capture_output=True, text=True, check=False
+        )
+        self._server.send_signal(signal.SIGSTOP)  # so that it starts no other while they die
+        for pid in map(int, found.stdout.split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._server.kill()
+        self._server.wait(_START_SECONDS)
+        self._server = None
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        name = f"test_{os.getpid()}_{next(_names)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever uses it."""
+        name = url.partition("@/")[2].partition("?")[0]
+        self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def run(self, sql: str, database: str = "postgres") -> None:
+        """A statement as the owner."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(sql.encode())
+
+    def url(self, database: str, *, user: str = "owner") -> str:
+        """Where a database of it is."""
+        return f"postgresql://{user}@/{database}?host={self.directory}&port={PORT}"
+
+    def remove(self) -> None:
+        """Stop it and remove its files."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [_program(program), *arguments],
+            check=True, capture_output=True, cwd=self.directory, timeout=_START_SECONDS, **self._identity(),
+        )  # fmt: skip
+
+    def _identity(self) -> dict[str, Any]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        if os.geteuid() != 0:
+            return {"env": environment}
+        return {
+            "env": environment,
+            "user": self._user.pw_uid,
+            "group": self._user.pw_gid,
+            "extra_groups": (),
+        }
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A new server, removed afterwards."""
+    cluster = Cluster(
+        Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    )  # short: a socket's path has 107 bytes
+    try:
+        cluster.create()
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+def _program(name: str) -> str:
+    found = sorted(LIBRARY.glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else name
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
