@@ -114,11 +114,11 @@ class UnknownAgent(OutliveError):
 
 
 class AmbiguousAgent(OutliveError):
-    """Several ids start like this; `candidates` are some of them."""
+    """Several ids start like this, or several homes have one of this name; `candidates` are some of them."""
 
-    def __init__(self, *, reference: str, candidates: tuple[str, ...]) -> None:
+    def __init__(self, *, reference: str, candidates: tuple[str, ...], is_by_place: bool = False) -> None:
         self.reference = reference
         self.candidates = candidates
-        super().__init__(
-            f"cannot tell which agent {reference!r} is: it begins {', '.join(candidates)}; give more of the id"
-        )
+        some = ", ".join(candidates)
+        why = f"there are {some}; write it so" if is_by_place else f"it begins {some}; give more of the id"
+        super().__init__(f"cannot tell which agent {reference!r} is: {why}")

@@ -154,6 +154,15 @@ class Looking:
     def _id(self, agent: AgentRef) -> str:
         return agent.id if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False).id
 
+    def _own_id(self, agent: AgentRef) -> str:
+        """The same of one to be changed. Raises `InvalidRequest` for one of another home."""
+        status = agent if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False)
+        if status.home not in ("", self._coordinator.identity.id):
+            raise InvalidRequest(
+                f"cannot act on {status.name}: it belongs to home {status.home} on {status.host}; do it there"
+            )
+        return status.id
+
     @system_refusals("go on")
     def _do(self, work: Any, timeout: float | None = None) -> Any:
         future = self._coordinator.call(work)

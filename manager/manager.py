@@ -154,7 +154,8 @@ class Manager(Looking):
             status = self._view.agent(check_name(name))
         except UnknownAgent:
             return self.spawn(spec, name)
-        if status.name != name:  # an id that begins like this name is somebody else
+        # An id that begins like this name is somebody else, and so is another home's agent.
+        if status.name != name or status.home != self._coordinator.identity.id:
             return self.spawn(spec, name)
         first = next(self._view.reader.events(stream=f"agent/{status.id}", types=("SPAWNING",), limit=1))
         if first.as_json()["data"]["spec_digest"] != spec.digest(self._coordinator.identity.key):
@@ -165,7 +166,7 @@ class Manager(Looking):
         self, agent: AgentRef, *, reason: str | None = None, wait: bool = True, actor: str | None = None
     ) -> AgentStatus:
         """Stop it if it runs, then start its next attempt, verified. Raises `StartFailed`."""
-        agent_id = self._id(agent)
+        agent_id = self._own_id(agent)
         self._do(self._coordinator.restart(agent_id, check_reason(reason), self._origin(actor), wait=wait))
         return self._verified(self._view.agent(agent_id), wait)
 
@@ -191,7 +192,7 @@ class Manager(Looking):
         actor: str | None = None,
     ) -> list[AgentStatus]:
         """`stop`, or (`forced`) `kill`, for many side by side; in order of `agents`."""
-        ids = [self._id(agent) for agent in agents]
+        ids = [self._own_id(agent) for agent in agents]
         command = do.RequestStop(reason=check_reason(reason), forced=forced, grace_seconds=check_grace(grace))
         self._do(self._coordinator.stop(ids, command, self._origin(actor), wait=wait))
         return self._view.by_ids(ids)
@@ -218,7 +219,7 @@ class Manager(Looking):
         """One signal to the main process, recorded first. Raises `InvalidRequest` when nothing of it runs."""
         if not 1 <= signum <= 64:
             raise InvalidRequest(f"cannot send signal {signum}: signals are 1 to 64")
-        agent_id = self._id(agent)
+        agent_id = self._own_id(agent)
         command = do.SendSignal(signal=int(signum), reason=check_reason(reason))
         self._do(self._coordinator.signal(agent_id, command, self._origin(actor)))
         return self._view.agent(agent_id)
@@ -231,7 +232,7 @@ class Manager(Looking):
         self, agents: Sequence[AgentRef], *, any: bool = False, timeout: float | None = None
     ) -> list[AgentStatus]:
         """`wait` for all of them, or until `any` has ended; the statuses of all, in order."""
-        ids = [self._id(agent) for agent in agents]
+        ids = [self._own_id(agent) for agent in agents]
         if ids:
             self._do(self._coordinator.wait(ids, any_of_them=any), timeout=timeout)
         return self._view.by_ids(ids)
@@ -265,7 +266,7 @@ class Manager(Looking):
 
         The log records who did so and why, and stays whole.
         """
-        status = self._view.agent(self._id(agent), vitals=False)
+        status = self._view.agent(self._own_id(agent), vitals=False)
         eraser = Eraser(self._coordinator, self._view.reader, self._home.path)
         return eraser.erase(status, reason, output, actor or self._actor)
 

@@ -8,15 +8,13 @@ from typing import NamedTuple
 from eventstore.errors import InvalidRequest
 from eventstore.reader import Reader
 from eventstore.record import rfc3339
-from manager.status import NOT_ALIVE, AgentStatus, Vitals
+from manager.status import NOT_ALIVE, UNSEEN, AgentStatus, Vitals
 from manager.statusrows import status_of
 from manager.view import ProcessRow, View
 from projections import past
 from projections.queries import AgentRow
 
 SAMPLE_SECONDS = 60  # a sample that is older than this tells nothing of the moment
-
-UNSEEN = replace(NOT_ALIVE, is_alive=None, is_zombie=None)
 
 
 class Moment(NamedTuple):
@@ -40,7 +38,7 @@ class PastView(View):
     def over(cls, view: View, position: int, instant: int) -> PastView:
         """What `view` would have shown when the log ended at `position`; `view` is used up by it."""
         past.show(view.reader, position=position, instant=instant)
-        self = cls(view.home, view.reader, view.doubt)
+        self = cls(view.home, view.reader, view.doubt, view.scope)
         self._moment = instant
         return self
 

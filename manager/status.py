@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 
@@ -52,6 +52,7 @@ NOT_ALIVE = Vitals(
     threads=None,
     processes=None,
 )
+UNSEEN = replace(NOT_ALIVE, is_alive=None, is_zombie=None)  # of what nobody here can look at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,8 @@ class AgentStatus:
     message: str | None
     restarts_used: int
     is_final: bool
+    home: str = ""
+    host: str = ""
 
     @property
     def is_alive(self) -> bool | None:
@@ -130,6 +133,8 @@ class AgentStatus:
             "message": self.message,
             "restarts_used": self.restarts_used,
             "is_final": self.is_final,
+            "home": self.home,
+            "host": self.host,
         }
 
     @classmethod
@@ -138,7 +143,7 @@ class AgentStatus:
         exit_ = content["exit"]
         command_line = content["command_line"]
         return cls(
-            **{name: content[name] for name in _PLAIN},
+            **{name: content[name] for name in _PLAIN if name in content},
             exit=None if exit_ is None else ExitStatus(**exit_),
             command=tuple(content["command"]),
             vitals=Vitals(

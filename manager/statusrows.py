@@ -44,6 +44,8 @@ def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | N
         message=row.message,
         restarts_used=row.restarts_used,
         is_final=row.is_final,
+        home=row.home,
+        host=row.host,
     )
     # What is seen now is newer than the last verdict that somebody recorded.
     return replace(status, health=check(status).health) if is_seen else status

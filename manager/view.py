@@ -17,11 +17,11 @@ from eventstore.errors import NoDatabase, OutliveError, UnknownAgent
 from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
-from manager import vitals
+from manager import homeidentity, vitals
 from manager.attemptsecrets import redactor_of
 from manager.output import tail
 from manager.process.procfs import boot_id
-from manager.status import NOT_ALIVE, AgentStatus, HealthCheck, Summary, Vitals, check
+from manager.status import NOT_ALIVE, UNSEEN, AgentStatus, HealthCheck, Summary, Vitals, check
 from manager.statusrows import status_of
 from projections import queries
 from projections.queries import AgentRow, AttemptRow
@@ -38,6 +38,20 @@ class ProcessRow(NamedTuple):
     cpu_seconds: float
 
 
+class Scope(NamedTuple):
+    """Which of a log's agents are this home's: all, or, of a log that homes share, those with the id `own`."""
+
+    is_shared: bool
+    own: str | None
+
+    def holds(self, row: AgentRow) -> bool:
+        """Whether the agent is of this home, and its processes and files are here."""
+        return not self.is_shared or row.home == self.own
+
+
+ALONE = Scope(is_shared=False, own=None)
+
+
 def database_url(home: Path, given: str | None) -> str:
     """`given`, else SQLite in the home."""
     return given or f"sqlite:///{home / 'events.db'}"
@@ -49,10 +63,13 @@ class View:
     `doubt` says why the log may not be the one that was written; None where nothing speaks against it.
     """
 
-    def __init__(self, home: Path, reader: Reader | None, doubt: str | None = None) -> None:
+    def __init__(
+        self, home: Path, reader: Reader | None, doubt: str | None = None, scope: Scope = ALONE
+    ) -> None:
         self._home = home
         self._reader = reader
         self.doubt = doubt
+        self.scope = scope
         self._sampler = vitals.Sampler()
         self._sampler_lock = threading.Lock()
 
@@ -63,18 +80,19 @@ class View:
         Raises `StoreUnavailable`, `StoreDamaged` or `SchemaMismatch`.
         """
         known, doubt = _known(home)  # before the log is looked at, which may grow meanwhile
+        scope = _scope(home, url)
         try:
             reader = Reader.open(database_url(home, url))
         except NoDatabase as error:
             if known.position:
                 raise trust.gone(known) from error
-            return cls(home, None, doubt)
+            return cls(home, None, doubt, scope)
         try:
             verdict = reader.compare(known)
         except BaseException:
             reader.close()
             raise
-        return cls(home, reader, doubt if verdict.is_intact else verdict.detail)
+        return cls(home, reader, doubt if verdict.is_intact else verdict.detail, scope)
 
     @property
     def home(self) -> Path:
@@ -113,23 +131,31 @@ class View:
         states: Collection[str] = (),
         labels: Mapping[str, str] | None = None,
         vitals: bool = True,
+        all_hosts: bool = False,
     ) -> list[AgentStatus]:
-        """Agents in the order of their first start; the ended ones only with `all`, or where `states` asks for them."""
+        """Agents in the order of their first start; the ended ones only with `all`, or where `states` asks for them.
+
+        Of a log that several homes share, those of this one, or of `all_hosts`.
+        """
         if self._reader is None:
             return []
         rows = queries.agents(
-            self._reader, include_final=all or bool(states), state=list(states) or None, labels=labels
+            self._reader,
+            include_final=all or bool(states),
+            state=list(states) or None,
+            labels=labels,
+            home=None if all_hosts else self.scope.own,
         )
         return self._statuses(rows, vitals)
 
     def agent(self, ref: str, *, vitals: bool = True) -> AgentStatus:
         """One agent by name (a living one first, else the newest), id, or unambiguous beginning of an id.
 
-        Raises `UnknownAgent`, `AmbiguousAgent`.
+        One of this home first; `host/name` names another's. Raises `UnknownAgent`, `AmbiguousAgent`.
         """
         if self._reader is None:
             raise UnknownAgent(reference=ref)
-        return self._statuses([queries.agent(self._reader, ref)], vitals)[0]
+        return self._statuses([queries.agent(self._reader, ref, home=self.scope.own)], vitals)[0]
 
     def by_ids(self, ids: Sequence[str]) -> list[AgentStatus]:
         """Agents by their whole ids, in that order; what is seen of the living only where there is one."""
@@ -142,7 +168,7 @@ class View:
 
     def summary(self) -> Summary:
         """Counts of all agents by state; what the living ones use together."""
-        counts = {} if self._reader is None else queries.counts(self._reader)
+        counts = {} if self._reader is None else queries.counts(self._reader, home=self.scope.own)
         live = [status for status in self.agents() if status.vitals.processes]
         return Summary(
             total=sum(counts.values()),
@@ -200,13 +226,19 @@ class View:
         targets = [
             (index, _target(row))
             for index, row in enumerate(rows)
-            if with_vitals and row.ended_at is None and row.pid is not None and row.boot_id == here
+            if with_vitals
+            and self.scope.holds(row)
+            and row.ended_at is None
+            and row.pid
+            and row.boot_id == here
         ]
         with self._sampler_lock:
             samples = self._sampler.sample([target for _, target in targets])
         seen = dict(zip((index for index, _ in targets), samples, strict=True))
         return [
             status_of(row, self._with_command_line(row, seen.get(index, NOT_ALIVE)), is_looked_at=with_vitals)
+            if self.scope.holds(row)
+            else status_of(row, UNSEEN, is_looked_at=False)
             for index, row in enumerate(rows)
         ]
 
@@ -228,3 +260,12 @@ def _known(home: Path) -> tuple[Head, str | None]:
 def _target(row: AgentRow) -> vitals.Target:
     assert row.pid is not None
     return vitals.Target(row.pid, row.start_ticks, row.shim_pid)
+
+
+def _scope(home: Path, url: str | None) -> Scope:
+    if database_url(home, url) == database_url(home, None):
+        return ALONE
+    try:
+        return Scope(is_shared=True, own=homeidentity.read(home / "home.json").id)
+    except (OSError, OutliveError):  # no home, or none yet: one that only looks, at all of them
+        return Scope(is_shared=True, own=None)

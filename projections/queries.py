@@ -117,27 +117,45 @@ def agents(
 def agent(reader: Reader, reference: str, *, home: str | None = None) -> AgentRow:
     """The agent of this name (the one that has not ended, else the newest), id, or unambiguous beginning of an id.
 
+    Of the `home` first, else of any; `host/name`, or `home/name` with the id of a home, names one of another's.
     Raises `UnknownAgent`, `AmbiguousAgent`.
     """
-    if not reference or not reference.isascii():  # names and ids are; the database takes no lone surrogates
+    place, _, name = reference.rpartition("/")
+    if not name or not reference.isascii():  # names and ids are; the database takes no lone surrogates
         raise UnknownAgent(reference=reference)
-    here, parameters = ("", []) if home is None else (" AND home = ?", [home])
+    there, parameters = (" AND (host = ? OR home = ?)", [place, place]) if place else ("", [])
     exact = reader.rows(
-        f"{_AGENT} WHERE (name = ? OR agent_id = ?){here}"
-        " ORDER BY agent_id = ? DESC, is_final, spawned_at DESC, position DESC LIMIT 1",
-        (reference, reference, *parameters, reference),
+        f"{_AGENT} WHERE (name = ? OR agent_id = ?){there}"
+        " ORDER BY agent_id = ? DESC, home = ? DESC, is_final, spawned_at DESC, position DESC LIMIT 1",
+        (name, name, *parameters, name, home or ""),
     )
     if exact:
-        return _agent(exact[0])
+        found = _agent(exact[0])
+        if found.agent_id != name and found.home != home:
+            _require_one_home(reader, reference, name, there, parameters)
+        return found
     alike = reader.rows(
-        f"{_AGENT} WHERE substr(agent_id, 1, ?) = ?{here} ORDER BY agent_id LIMIT {_SHOWN_CANDIDATES}",
-        (len(reference), reference, *parameters),
+        f"{_AGENT} WHERE substr(agent_id, 1, ?) = ?{there} ORDER BY agent_id LIMIT {_SHOWN_CANDIDATES}",
+        (len(name), name, *parameters),
     )
     if not alike:
         raise UnknownAgent(reference=reference)
     if len(alike) > 1:
         raise AmbiguousAgent(reference=reference, candidates=tuple(row[0] for row in alike))
     return _agent(alike[0])
+
+
+def _require_one_home(reader: Reader, reference: str, name: str, there: str, parameters: list[str]) -> None:
+    query = f"SELECT DISTINCT host, home FROM agents WHERE name = ?{there} ORDER BY host, home"  # noqa: S608 (no values)
+    homes = reader.rows(query, (name, *parameters))
+    if len(homes) > 1:
+        are_hosts = len({host for host, _ in homes}) == len(homes)
+        places = [host if are_hosts else home for host, home in homes]
+        raise AmbiguousAgent(
+            reference=reference,
+            candidates=tuple(f"{place}/{name}" for place in places[:_SHOWN_CANDIDATES]),
+            is_by_place=True,
+        )
 
 
 def agents_by_id(reader: Reader, ids: Collection[str]) -> dict[str, AgentRow]:

@@ -60,26 +60,42 @@ _COLUMNS = (
 @click.option(
     "--label", "labels", multiple=True, type=PAIR, metavar="K=V", help="Only with this label (repeat: and)."
 )
+@click.option(
+    "--all-hosts", "everywhere", is_flag=True, help="Those of every home whose log this is, as HOST/NAME."
+)
 @click.option("-w", "--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
 @shared_options
 def ps_command(
-    *, every: bool, states: tuple[str, ...], labels: tuple[tuple[str, str], ...], watch: bool
+    *,
+    every: bool,
+    states: tuple[str, ...],
+    labels: tuple[tuple[str, str], ...],
+    everywhere: bool,
+    watch: bool,
 ) -> int:
     """Table of agents: those that have not ended, or `--all`."""
     session = current()
     view = session.view()
+    placed = everywhere or (view.scope.is_shared and view.scope.own is None)
 
     def look() -> list[AgentStatus]:
-        return view.agents(all=every or _has_final(states), states=states, labels=dict(labels))
+        return view.agents(
+            all=every or _has_final(states), states=states, labels=dict(labels), all_hosts=everywhere
+        )
 
     if watch:
         session.require_present("--watch")
-        _watch(session, view, look)
+        _watch(session, view, look, placed=placed)
     elif session.json:
         write_json(document(view, look()))
     else:
         found = look()
-        show_table(session, _COLUMNS, _rows(found, is_short=session.is_terminal), caption=_caption(found))
+        show_table(
+            session,
+            _COLUMNS,
+            _rows(found, is_short=session.is_terminal, placed=placed),
+            caption=_caption(found),
+        )
     return exit_codes.DONE
 
 
@@ -133,14 +149,14 @@ def short_ids(ids: Sequence[str]) -> dict[str, str]:
     return {text: text[:length] for text in ids}
 
 
-def _watch(session: Session, view: View, look: Any) -> None:
+def _watch(session: Session, view: View, look: Any, *, placed: bool) -> None:
     if not session.is_terminal:
         while True:
             found = look()
             if session.json:
                 write_json(document(view, found))
             else:
-                write(plain_table(_COLUMNS, _rows(found, is_short=False)) + "\n")
+                write(plain_table(_COLUMNS, _rows(found, is_short=False, placed=placed)) + "\n")
             time.sleep(WATCH_SECONDS)
     from rich.live import Live
 
@@ -148,16 +164,16 @@ def _watch(session: Session, view: View, look: Any) -> None:
     with Live(console=screen, auto_refresh=False, screen=True) as live:
         while True:
             found = look()
-            rows = _rows(found, is_short=True)
+            rows = _rows(found, is_short=True, placed=placed)
             live.update(rich_table(_COLUMNS, rows, width=screen.width, caption=_caption(found)), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 
-def _rows(agents: Sequence[AgentStatus], *, is_short: bool) -> list[tuple[str, ...]]:
+def _rows(agents: Sequence[AgentStatus], *, is_short: bool, placed: bool) -> list[tuple[str, ...]]:
     ids = short_ids([agent.id for agent in agents]) if is_short else {}
     return [
         (
-            agent.name,
+            f"{agent.host}/{agent.name}" if placed else agent.name,
             ids.get(agent.id, agent.id),
             agent.state,
             str(agent.attempt),
