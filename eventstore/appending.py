@@ -228,6 +228,15 @@ class Appending:
         return row
 
 
+def known_ids(statements: Statements, ids: Sequence[str]) -> set[str]:
+    """Which of these events the log has."""
+    found: set[str] = set()
+    for start in range(0, len(ids), _IDS_A_QUERY):
+        part = ids[start : start + _IDS_A_QUERY]
+        found |= {row[1] for row in statements.rows(f"{_SELECT} ({', '.join('?' * len(part))})", part)}
+    return found
+
+
 def _content(row: Draft | RecordedEvent) -> tuple[object, ...]:
     return row.stream, row.type, row.schema_version, row.data
 

@@ -2,7 +2,7 @@
 
 `stage` runs `decide` and folds its events at once; `commit` appends everything staged in one transaction. While the
 store cannot be written the staged events stay, in order and under their first ids, so that a later commit tells the
-history as it was, and an append whose answer was lost is not doubled.
+history as it was. Where the answer to an append was lost, the log is asked what it holds before anything else follows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from eventstore.appending import Batch, Draft, draft
+from eventstore.errors import StoreUnavailable
 from eventstore.events import AgentEvent, AgentFailed
 from eventstore.lifecycle import evolve
 from eventstore.record import NewEvent
@@ -20,6 +21,7 @@ from eventstore.store import EventStore
 from manager.commands import Command, ConfirmStarted, ObserveExit, RecallSignal, Spawn
 from manager.decide import decide
 from manager.origin import Origin
+from manager.replay import replay
 
 
 class _Staged(NamedTuple):
@@ -47,6 +49,8 @@ class Ledger:
         self._clock = clock
         self._staged: list[_Staged] = []
         self._last: dict[str, tuple[str, str]] = {}  # agent → (correlation id, id of its last event)
+        self._in_doubt: dict[str, str] = {}  # id → stream of the events of an append whose answer was lost
+        self._found: list[str] = []  # agents whose dropped start is in the log
         self._before_start: dict[str, tuple[AgentState | None, tuple[str, str]]] = {}
         self.epoch = epoch
         self.states: dict[str, AgentState] = {}
@@ -125,10 +129,15 @@ class Ledger:
             self.believe(agent_id, state, origin.correlation_id, cause)
         return events
 
-    def commit(self) -> None:
-        """Append everything staged in one transaction. On any error it stays staged, in order."""
+    def commit(self) -> list[str]:
+        """Append everything staged in one transaction. On any error it stays staged, in order.
+
+        Agents of which a start that was dropped is in the log all the same: what is believed of them is what that
+        says, and nothing of the attempt was launched.
+        """
+        self._settle_doubt()
         if not self._staged:
-            return
+            return self._take_found()
         batches: list[Batch] = []
         for staged in self._staged:
             if batches and batches[-1].stream == staged.stream:
@@ -146,9 +155,36 @@ class Ledger:
                         stream=staged.stream, events=(staged.event,), expected_version=staged.version_before
                     )
                 )
-        self._store.append_many(batches, epoch=self.epoch)
+        try:
+            self._store.append_many(batches, epoch=self.epoch)
+        except StoreUnavailable:
+            self._in_doubt = {staged.event.event_id: staged.stream for staged in self._staged}
+            raise
         self._staged.clear()
         self._before_start.clear()
+        return self._take_found()
+
+    def _settle_doubt(self) -> None:
+        if not self._in_doubt:
+            return
+        known = self._store.known(list(self._in_doubt))
+        ours = known & {staged.event.event_id for staged in self._staged}
+        dropped = {self._in_doubt[event_id] for event_id in known - ours}
+        agents = [stream.removeprefix("agent/") for stream in sorted(dropped)]
+        found = replay(self._store, agents)
+        self._staged = [
+            staged
+            for staged in self._staged
+            if staged.event.event_id not in ours and staged.stream not in dropped
+        ]
+        self._in_doubt = {}
+        for agent_id, (state, last) in found.items():
+            self.believe(agent_id, state, last.correlation_id, last.event_id)
+            self._found.append(agent_id)
+
+    def _take_found(self) -> list[str]:
+        found, self._found = self._found, []
+        return found
 
     def drop_starts(self) -> list[str]:
         """Take back every SPAWNING that is not durable, and all that was staged of that attempt: it is not launched."""

@@ -37,7 +37,6 @@ STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
 POLL_SECONDS = 0.05  # where the kernel has no pidfds
 UNPROVED_LOOK_SECONDS = 1.0
 SHIM_GRACE_SECONDS = 0.25  # after the end of a main process, for its shim to write and leave
-DROPPED_RESTART_SECONDS = 1.0
 
 
 class Supervisor:
@@ -80,7 +79,7 @@ class Supervisor:
             request, self._home, command.directory, agent_id=agent_id, name=command.name
         )
         self.turn.apply(agent_id, command, origin)
-        self.turn.then(lambda: self._launch(agent_id, complete), is_start=True)
+        self.turn.then(lambda: self._launch(agent_id, complete), start_of=agent_id)
 
     def start_again(self, agent_id: str) -> None:
         """Start the attempt that is waiting, with what the attempt before it was started with."""
@@ -144,10 +143,10 @@ class Supervisor:
         self._attach(agent_id).later("look", UNPROVED_LOOK_SECONDS, lambda: self._look_again(agent_id))
 
     def _start_dropped(self, agent_id: str) -> None:
-        state = self.ledger.states.get(agent_id)
-        if state is not None and isinstance(state.phase, Waiting):
-            again = self._attach(agent_id)
-            again.later("backoff", DROPPED_RESTART_SECONDS, lambda: self.start_again(agent_id))
+        if (
+            agent_id in self.ledger.states
+        ):  # it waits for its next attempt, or the log has the start all the same
+            self.look_later(agent_id)
 
     def has_main_ended(self, agent_id: str) -> bool:
         """Whether an agent's main process is known to be over, recorded or not."""

@@ -30,7 +30,7 @@ Condition = Callable[[AgentState], bool]
 
 class _Effect(NamedTuple):
     run: Callable[[], None]
-    is_start: bool
+    start_of: str | None
 
 
 class _Waiter(NamedTuple):
@@ -42,8 +42,8 @@ class Turn:
     """Commits and effects, in the running event loop. `deposed` is set once this coordinator must not act any more.
 
     `on_settled(agent_id, state)` is called after each commit for every agent whose moves it made durable;
-    `on_dropped(agent_id)` for each start that could not be made so; `on_unrecorded()` before effects whose events could
-    not.
+    `on_dropped(agent_id)` for each start that could not be made so, and again when it turns out that it was;
+    `on_unrecorded()` before effects whose events could not.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class Turn:
             self.commit_soon()
         return bool(events)
 
-    def then(self, run: Callable[[], None], *, is_start: bool = False) -> None:
-        """Do it after the next commit; a start only if that commit was made."""
-        self._effects.append(_Effect(run, is_start))
+    def then(self, run: Callable[[], None], *, start_of: str | None = None) -> None:
+        """Do it after the next commit; the start of an agent only if that commit was made."""
+        self._effects.append(_Effect(run, start_of))
         self.commit_soon()
 
     def commit_soon(self) -> asyncio.Future[None]:
@@ -131,12 +131,12 @@ class Turn:
         dropped: list[str] = []
         try:
             crash_point("coordinator.before_commit")
-            self._ledger.commit()
+            dropped = self._ledger.commit()
             crash_point("coordinator.after_commit")
         except (StoreUnavailable, StoreDamaged) as error:
             due.set_exception(error)
             dropped = self._ledger.drop_starts()
-            effects = [effect for effect in effects if not effect.is_start]
+            effects = [effect for effect in effects if effect.start_of is None]
             self._moved = {agent: state for agent, state in moved.items() if agent not in dropped}
             self._go_without_store(error)
             self._on_unrecorded()
@@ -146,6 +146,8 @@ class Turn:
             return
         else:
             self._down_since = None
+            effects = [effect for effect in effects if effect.start_of not in dropped]
+            moved |= {agent: self._ledger.states[agent] for agent in dropped}
             due.set_result(None)
         self._committed_at = self._loop.time()
         for effect in effects:

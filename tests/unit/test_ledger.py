@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from eventstore.errors import EpochFenced, InvalidRequest
+from eventstore.errors import EpochFenced, InvalidRequest, StoreUnavailable
 from eventstore.store import EventStore
 from manager import commands as do
 from manager.ledger import Ledger
 from manager.origin import Origin
+from projections.agents import AgentsProjection
 from tests.support.histories import BOOT, PROCESS, SPEC
 from tests.support.states import SECOND, STATES, T0
 
@@ -137,3 +140,73 @@ def test_a_fenced_ledger_keeps_what_it_could_not_write(store: EventStore) -> Non
     with pytest.raises(EpochFenced):
         old.commit()
     assert [row.type for row in store.read()] == ["COORDINATOR_STARTED"]
+
+
+class _AnswersLate:
+    """A store whose next append is made, and whose answer to it is lost."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self.loses_answer = True
+
+    def append_many(self, *arguments: Any, **named: Any) -> Any:
+        """The append; then the error that a lost connection gives."""
+        answer = self._store.append_many(*arguments, **named)
+        if self.loses_answer:
+            self.loses_answer = False
+            raise StoreUnavailable("cannot tell whether it was stored")
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.fixture
+def late(tmp_path: Path) -> Iterator[Ledger]:
+    """On a store with rows of agents, which a replay is held against."""
+    url = f"sqlite:///{tmp_path / 'late.db'}"
+    with EventStore.open(url, home=HOME, host="here", inline=[AgentsProjection()]) as opened:
+        clock = itertools.count(T0, SECOND)
+        yield Ledger(_AnswersLate(opened), epoch=0, clock=lambda: next(clock))  # type: ignore[arg-type]
+
+
+def _types(ledger: Ledger, agent_id: str) -> list[str]:
+    return [row.type for row in ledger._store.read(stream=f"agent/{agent_id}")]
+
+
+def test_what_is_staged_after_a_lost_answer_follows_it(late: Ledger) -> None:
+    """The log has the first events and not the others: that is no conflict, and nothing is doubled."""
+    late.stage("x", _spawn())
+    late.stage("x", do.ConfirmStarted(process=PROCESS))
+    with pytest.raises(StoreUnavailable):
+        late.commit()
+    late.stage("x", do.PassStartWindow())
+    assert late.commit() == []
+    assert _types(late, "x") == ["SPAWNING", "STARTED", "RUNNING"]
+
+
+def test_a_dropped_start_that_the_log_has_is_found(late: Ledger) -> None:
+    """A start whose answer was lost is taken back; the next commit finds it, and what follows fits."""
+    late.stage("x", _spawn())
+    with pytest.raises(StoreUnavailable):
+        late.commit()
+    assert late.drop_starts() == ["x"]
+    assert late.states == {}
+    late.stage("y", replace(_spawn(), name="other"))
+    assert late.commit() == ["x"]
+    assert late.states["x"].state == "SPAWNING"
+    late.stage("x", do.ReportFailedStart(phase="launch", errno=None, message="it was not launched"))
+    assert late.commit() == []
+    assert _types(late, "x") == ["SPAWNING", "FAILED"]
+    assert _types(late, "y") == ["SPAWNING"]
+
+
+def test_a_start_that_was_dropped_and_made_again_is_made_once(late: Ledger) -> None:
+    """A second start of the same attempt, staged before the first was found, gives way to it."""
+    late.stage("x", _spawn())
+    with pytest.raises(StoreUnavailable):
+        late.commit()
+    late.drop_starts()
+    late.stage("x", _spawn())
+    assert late.commit() == ["x"]
+    assert _types(late, "x") == ["SPAWNING"]

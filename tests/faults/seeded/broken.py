@@ -80,9 +80,9 @@ def signals_go_out_before_their_commit() -> None:
     """An effect that does not wait for its turn."""
 
     def make(original: Any) -> Any:
-        def then(turn: Turn, run: Callable[[], None], *, is_start: bool = False) -> None:
-            if is_start:
-                original(turn, run, is_start=True)
+        def then(turn: Turn, run: Callable[[], None], *, start_of: str | None = None) -> None:
+            if start_of:
+                original(turn, run, start_of=start_of)
                 return
             run()
             time.sleep(LATE_SECONDS)
@@ -128,8 +128,8 @@ def launches_do_not_wait_for_their_commit() -> None:
     """A start that is faster than its record."""
 
     def make(original: Any) -> Any:
-        def then(turn: Turn, run: Callable[[], None], *, is_start: bool = False) -> None:
-            if not is_start:
+        def then(turn: Turn, run: Callable[[], None], *, start_of: str | None = None) -> None:
+            if not start_of:
                 original(turn, run)
                 return
             run()
