@@ -60,7 +60,8 @@ def examine(session: Session) -> Iterator[Check]:
     home = Home(session.home)
     yield from _home(home)
     yield from _system()
-    yield _sqlite()
+    if session.database.startswith("sqlite:"):
+        yield _sqlite()
     if os.path.isdir(home.path):
         yield _space(home)
     try:
@@ -74,7 +75,7 @@ def examine(session: Session) -> Iterator[Check]:
     except OutliveError as error:
         yield Check("database", "bad", str(error))
     else:
-        yield from _database(reader, home, is_in_home=session.database_url is None)
+        yield from _database(reader, home, session)
         reader.close()
 
 
@@ -148,11 +149,11 @@ def _space(home: Home) -> Check:
     return Check("disk", verdict, f"{size_text(free)} free")
 
 
-def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check]:
+def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
     from eventstore.revision import HEAD
 
     yield Check("schema", "ok", f"{HEAD}, as this release needs it")
-    if is_in_home:
+    if session.database_url is None:
         mode = str(reader.rows("PRAGMA journal_mode")[0][0])
         detail = (
             f"journal mode {mode}"
@@ -160,6 +161,12 @@ def _database(reader: Reader, home: Home, *, is_in_home: bool) -> Iterator[Check
             else f"journal mode {mode}, not wal: commands may block each other"
         )
         yield Check("database", "ok" if mode == "wal" else "warning", detail)
+    elif session.database.startswith("postgresql:"):
+        [(version, fsync)] = reader.rows("SELECT current_setting('server_version'), current_setting('fsync')")
+        detail = f"PostgreSQL {version}"
+        if fsync == "off":
+            detail += " with fsync = off: a power loss may cost events that were acknowledged"
+        yield Check("database", "ok" if fsync != "off" else "warning", detail)
     head = reader.head()
     yield Check(
         "log",

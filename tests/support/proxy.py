@@ -1,0 +1,98 @@
+"""A way to a PostgreSQL server that can be cut, that can fall silent, and that can lose the answer to a COMMIT."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from tests.support.cluster import PORT
+
+State = Literal["open", "cut", "silent"]
+_LOOK_SECONDS = 0.02
+
+
+class Proxy:
+    """Listens in `directory` as the server does in its own. `lost`: how many answers to a COMMIT never came."""
+
+    def __init__(self, directory: Path, upstream: Path) -> None:
+        self._upstream = str(upstream / f".s.PGSQL.{PORT}")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(directory / f".s.PGSQL.{PORT}"))
+        self._listener.listen(64)
+        self._directory = directory
+        self._is_over = False
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+        self.state: State = "open"
+        self.loses = 0
+        self.lost = 0
+
+    def url(self, url: str) -> str:
+        """The same database, through here."""
+        before, _, _ = url.partition("?")
+        return f"{before}?host={self._directory}&port={PORT}"
+
+    def close(self) -> None:
+        """End every connection."""
+        self._is_over = True
+        for thread in self._threads:
+            thread.join(10)
+        self._listener.close()
+
+    def _is_cut(self) -> bool:
+        return self.state == "cut"
+
+    def _accept(self) -> None:
+        self._listener.settimeout(_LOOK_SECONDS)
+        while not self._is_over:
+            try:
+                client, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            thread = threading.Thread(target=self._carry, args=(client,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _carry(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        with client, server, contextlib.suppress(OSError):
+            if self._is_cut():
+                return
+            server.connect(self._upstream)
+            is_lost = False
+            while not self._is_over and not self._is_cut():
+                readable, _, _ = select.select([client, server], [], [], _LOOK_SECONDS)
+                if self.state == "silent":
+                    threading.Event().wait(_LOOK_SECONDS)
+                    continue
+                for one in readable:
+                    data = one.recv(65536)
+                    if not data:
+                        return
+                    if one is client:
+                        is_lost = self.loses > 0 and b"COMMIT" in data
+                        server.sendall(data)
+                    elif is_lost:
+                        self.loses -= 1
+                        self.lost += 1
+                        return
+                    else:
+                        client.sendall(data)
+
+
+@contextmanager
+def proxied(upstream: Path) -> Iterator[Proxy]:
+    """A proxy of the server whose socket is in `upstream`."""
+    with tempfile.TemporaryDirectory(prefix="px-", dir="/tmp") as directory:
+        proxy = Proxy(Path(directory), upstream)
+        try:
+            yield proxy
+        finally:
+            proxy.close()
