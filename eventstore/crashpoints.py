@@ -52,7 +52,7 @@ _PLACES = {
         before_key after_key after_key_mode after_key_written after_key_synced before_draft after_draft
         after_draft_written after_draft_synced after_draft_named after_draft_removed before_directory_sync
         after_directory_sync before_prune after_prune before_directory after_directory before_directories_sync
-        after_directories_sync before_list_removed after_list_removed
+        after_directories_sync before_list_removed after_list_removed before_move after_move
     """,
     "launcher": """
         started before_reap after_reap before_fork after_fork before_answer after_rights after_answer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from pathlib import Path
 
 from eventstore import trust
 from eventstore.chain import EMPTY
@@ -39,6 +40,11 @@ def require_log(home: Home, url: str) -> None:
     is_elsewhere = url != f"sqlite:///{home.database}"
     if is_elsewhere or home.database.exists() or next(home.agents.glob("*"), None) is None:
         return
+    if Path(f"{home.database}.moved").exists():
+        raise StoreDamaged(
+            f"cannot find the log {home.database}: it was moved to another database; name that with --database-url or "
+            "OUTLIVE_DATABASE_URL"
+        )
     raise StoreDamaged(
         f"cannot find the log {home.database}, and {home.agents} holds agents that it knows: somebody removed it; "
         "put it back, or choose another home"

@@ -1,4 +1,4 @@
-"""`db current` and `db upgrade`: the schema that the database has, and the one this release needs."""
+"""`db`: the schema that the database has, its roles, and moving the log to another one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from manager.cli.session import Group, changing_options, current, say, shared_op
 @click.group("db", cls=Group)
 @changing_options
 def db_command() -> None:
-    """Version of the database, and its upgrade."""
+    """Version of the database, its upgrade, its roles, and moving to another one."""
 
 
 @db_command.command("current")
@@ -65,4 +65,53 @@ def upgrade_command() -> int:
         write_json({"schema": "outlive.db/1", "before": before, "current": after})
     else:
         write(f"{before or 'none'} → {after}" if before != after else f"{after}\t(nothing to do)")
+    return exit_codes.DONE
+
+
+@db_command.command("grants")
+@click.option(
+    "--app", "application", default="outlive_app", show_default=True, metavar="ROLE", help="Who appends."
+)
+@click.option("--reader", default="outlive_reader", show_default=True, metavar="ROLE", help="Who only reads.")
+@click.option(
+    "--schema", "where", default="public", show_default=True, metavar="NAME", help="Where the tables are."
+)
+@shared_options
+def grants_command(*, application: str, reader: str, where: str) -> int:
+    """Print the SQL that gives the roles of a PostgreSQL database what they need; for its owner. Runs nothing."""
+    from eventstore.grants import grants
+
+    statements = list(grants(where, application=application, reader=reader))
+    if current().json:
+        write_json({"schema": "outlive.grants/1", "statements": statements})
+    else:
+        write("\n".join(statements))
+    return exit_codes.DONE
+
+
+@db_command.command("move-to")
+@click.argument("target", metavar="URL")
+@changing_options
+def move_command(*, target: str) -> int:
+    """Carry the home's log over to the empty database at URL, verified before and after. Agents run on.
+
+    The file in the home becomes events.db.moved; from then on name the database: OUTLIVE_DATABASE_URL.
+    """
+    from manager.home import Home
+    from manager.moving import move
+
+    session = current()
+    home = Home(session.home)
+    home.check()
+    lock = home.acquire(takeover=session.takeover)
+    try:
+        head = move(home, target)
+    finally:
+        lock.release()
+    if session.json:
+        write_json({"schema": "outlive.move/1", "position": head.position, "hash": head.hash.hex()})
+    else:
+        write(
+            f"{head.position} events, head {head.hash.hex()}: the same in both; now set OUTLIVE_DATABASE_URL"
+        )
     return exit_codes.DONE

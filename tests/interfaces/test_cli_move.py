@@ -1,0 +1,145 @@
+"""`db move-to` and `db grants`: from a file to PostgreSQL, and who may do what there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from eventstore.errors import StoreDamaged, StoreUnavailable
+from eventstore.reader import Reader
+from eventstore.store import EventStore
+from manager import Manager
+from projections.agents import AgentsProjection
+from projections.catchup import catch_up
+from projections.checking import differences
+from tests.support.agents import program
+from tests.support.cluster import Cluster
+from tests.support.histories import new, note
+from tests.support.promises import clean_up
+from tests.support.story import ROOT
+
+pytestmark = [pytest.mark.postgres, pytest.mark.damages]
+
+
+@pytest.fixture
+def url(cluster: Cluster) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    url = cluster.new_database()
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home; its agents are ended afterwards."""
+    path = tmp_path / "home"
+    yield path
+    clean_up(path)
+
+
+def _outlive(home: Path, *words: str, crash: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "manager.cli.main", "--home", str(home), *words],
+        cwd=ROOT, env={"OUTLIVE_CRASH": crash, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+
+
+def _fill(home: Path) -> int:
+    """Agents that live, ended and failed with output; the position that the log has come to."""
+    with Manager.open(home) as manager:
+        manager.spawn(program(home, "sleep", "1000"), "lives")
+        manager.spawn(program(home, "sh", "-c", "sleep 0.3; echo boom >&2; exit 7"), "fails")
+        manager.wait("fails")
+    return _head(f"sqlite:///{home}/events.db")
+
+
+def _head(url: str) -> int:
+    with closing(Reader.open(url)) as reader:
+        return reader.head().position
+
+
+@pytest.mark.parametrize("crash", ["", "tool.before_move:1"])
+def test_a_log_is_carried_over(home: Path, url: str, crash: str) -> None:
+    """All of it, whatever moment it is killed at; agents run on, and the next coordinator has them from there."""
+    position = _fill(home)
+    if crash:
+        assert _outlive(home, "db", "move-to", url, crash=crash).returncode == -9
+        assert (home / "events.db").exists()
+    done = _outlive(home, "db", "move-to", url)
+    assert (done.returncode, done.stdout[: len(str(position))]) == (0, str(position)), done.stderr
+    with closing(Reader.open(url)) as reader:
+        assert reader.verify().is_intact
+        assert list(differences(reader)) == []
+        assert reader.rows("SELECT count(*) FROM payloads") == [(1,)]
+    with pytest.raises(StoreDamaged, match="was moved to another database"):
+        Manager.open(home)
+    with Manager.open(home, url) as manager:
+        assert manager.recovery is not None
+        assert manager.recovery.reattached == 1
+        assert manager.status("fails").exit is not None
+        assert manager.why("fails").verdict.cause == "exit"
+        assert manager.stop("lives").state == "CANCELLED"
+    assert _outlive(home, "--database-url", url, "verify").returncode == 0
+
+
+def test_it_is_not_put_over_another_log(home: Path, url: str) -> None:
+    """Nor is a log that is not whole, or one that is held, carried anywhere."""
+    _fill(home)
+    with EventStore.open(url, home="other", host="x") as store:
+        store.append("x/1", [new(note())], expected_version=0, epoch=None)
+    done = _outlive(home, "db", "move-to", url)
+    assert (done.returncode, "holds another" in done.stderr) == (2, True)
+    assert (_head(url), (home / "events.db").exists()) == (1, True)
+    with Manager.open(home):
+        assert _outlive(home, "db", "move-to", url).returncode != 0
+    with open(home / "head", "r+b") as file:
+        file.truncate(0)
+    done = _outlive(home, "db", "move-to", url)
+    assert (done.returncode, (home / "events.db").exists()) == (6, True), done.stderr
+
+
+def test_roles_may_do_what_is_theirs(home: Path, cluster: Cluster, url: str) -> None:
+    """The application runs agents and cannot change the log; the reader reads all of it and writes nothing."""
+    EventStore.open(url, home="x", host="x", inline=[AgentsProjection()]).close()
+    name = url.partition("@/")[2].partition("?")[0]
+    for role in ("outlive_app", "outlive_reader"):
+        cluster.run(
+            f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+    cluster.run(_outlive(home, "db", "grants").stdout, name)
+    app, reader = cluster.url(name, user="outlive_app"), cluster.url(name, user="outlive_reader")
+    with Manager.open(home, app) as manager:
+        manager.spawn(program(home, "sleep", "1000"), "it")
+        manager.restart("it")
+        manager.spawn(program(home, "sh", "-c", "sleep 0.3; echo boom >&2; exit 7"), "fails")
+        manager.wait("fails")
+        assert manager.erase("fails").texts == 1
+        catch_up(manager._coordinator.store)
+        assert manager.stop("it").state == "CANCELLED"
+    for words in (["ps", "--all"], ["why", "fails"], ["report", "failures"], ["verify"], ["at", "3", "ps"]):
+        done = _outlive(home, "--database-url", reader, *words)
+        assert done.returncode == 0, done.stderr
+    for who, statement in [
+        (app, "UPDATE events SET data = '{}'"),
+        (app, "DELETE FROM events"),
+        (app, "TRUNCATE events"),
+        (app, "ALTER TABLE events DISABLE TRIGGER ALL"),
+        (app, "INSERT INTO pruned SELECT position, hash, recorded_at FROM events LIMIT 1"),
+        (app, "DELETE FROM epochs"),
+        (reader, "INSERT INTO epochs VALUES ('x', 1)"),
+        (reader, "DELETE FROM agents"),
+    ]:
+        with psycopg.connect(who) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement.encode())
+    with (
+        pytest.raises(StoreUnavailable, match="see `outlive db grants`"),
+        EventStore.open(reader, home="x", host="x") as store,
+    ):
+        store.append("x/1", [new(note())], expected_version=0, epoch=None)
