@@ -20,14 +20,15 @@ from eventstore.events import Event
 from eventstore.home_events import PayloadsErased
 from eventstore.payloads import Payload
 from eventstore.record import COLUMNS, Head, NewEvent, RecordedEvent
-from eventstore.statements import Statements
+from eventstore.statements import Query, Statements
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_INTEGER = 2**63 - 1
-_IDS_A_QUERY = 500
+_A_QUERY = 500
 
 _INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id IN"  # noqa: S608 (names of columns, no values)
+_VERSIONS = "SELECT stream, max(version) FROM events WHERE stream IN"
 _TAIL = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 
 
@@ -84,19 +85,29 @@ def order_of(batches: Sequence[Batch], epoch: int | None) -> Order:
 class Appending:
     """The orders of one transaction. `new` are the rows that `insert` will write, in order."""
 
-    def __init__(self, statements: Statements, *, home: str, host: str, now: int) -> None:
+    def __init__(
+        self, statements: Statements, *, home: str, host: str, now: int, orders: Sequence[Order] = ()
+    ) -> None:
+        """`orders`: those to come; what has to be asked for them is asked at once."""
         self._statements = statements
         self._home = home
         self._host = host
-        tail = statements.rows(_TAIL)
+        ids = list({event_id for order in orders for event_id in order.ids})
+        streams = list({stream for order in orders for stream, _, _ in order.batches})
+        queries = [Query(_TAIL), Query("SELECT epoch FROM epochs WHERE home = ?", (home,))]
+        tail, epoch, *rest = statements.ask(
+            [*queries, *_parts(_SELECT, ids), *_parts(_VERSIONS, streams, " GROUP BY stream")]
+        )
         self.tail: int
         self._hash: bytes
         self.tail, self._hash, recorded_at = tail[0] if tail else (0, chain.GENESIS, 0)
         self._recorded_at = max(now, recorded_at)
-        epoch = statements.rows("SELECT epoch FROM epochs WHERE home = ?", (home,))
         self.epoch: int = epoch[0][0] if epoch else 0
-        self._versions: dict[str, int] = {}
-        self._by_id: dict[str, RecordedEvent] = {}
+        known = -(-len(ids) // _A_QUERY)
+        self._asked = set(ids)
+        self._by_id = {row[1]: RecordedEvent._make(row) for rows in rest[:known] for row in rows}
+        self._versions: dict[str, int] = dict.fromkeys(streams, 0)
+        self._versions.update(row for rows in rest[known:] for row in rows)
         self.new: list[RecordedEvent] = []
         self._payloads: list[tuple[object, ...]] = []
 
@@ -146,11 +157,10 @@ class Appending:
         return self._versions[stream]
 
     def _answer(self, order: Order) -> list[RecordedEvent]:
+        unknown = [event_id for event_id in order.ids if event_id not in self._asked]
+        for rows in self._statements.ask(_parts(_SELECT, unknown)):
+            self._by_id.update((row[1], RecordedEvent._make(row)) for row in rows)
         known = {event_id: self._by_id[event_id] for event_id in order.ids if event_id in self._by_id}
-        for start in range(0, len(order.ids), _IDS_A_QUERY):
-            ids = order.ids[start : start + _IDS_A_QUERY]
-            for row in self._statements.rows(f"{_SELECT} ({', '.join('?' * len(ids))})", ids):
-                known[row[1]] = RecordedEvent._make(row)
         if not known:
             return []
         answer: list[RecordedEvent] = []
@@ -230,11 +240,13 @@ class Appending:
 
 def known_ids(statements: Statements, ids: Sequence[str]) -> set[str]:
     """Which of these events the log has."""
-    found: set[str] = set()
-    for start in range(0, len(ids), _IDS_A_QUERY):
-        part = ids[start : start + _IDS_A_QUERY]
-        found |= {row[1] for row in statements.rows(f"{_SELECT} ({', '.join('?' * len(part))})", part)}
-    return found
+    return {row[1] for rows in statements.ask(_parts(_SELECT, ids)) for row in rows}
+
+
+def _parts(sql: str, values: Sequence[str], end: str = "") -> list[Query]:
+    """A query for each so many of the values."""
+    parts = (values[start : start + _A_QUERY] for start in range(0, len(values), _A_QUERY))
+    return [Query(f"{sql} ({', '.join('?' * len(part))}){end}", part) for part in parts]
 
 
 def _content(row: Draft | RecordedEvent) -> tuple[object, ...]:

@@ -255,7 +255,7 @@ class EventStore:
 
     def _commit_together(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
         outcomes: list[list[RecordedEvent] | Exception] = []
-        with self._appending() as (connection, appending):
+        with self._appending(orders) as (connection, appending):
             for order in orders:
                 try:
                     outcomes.append(appending.add(order))
@@ -277,11 +277,13 @@ class EventStore:
         self._backend.wake()
 
     @contextmanager
-    def _appending(self) -> Iterator[tuple[Connection, Appending]]:
+    def _appending(self, orders: Sequence[Order] = ()) -> Iterator[tuple[Connection, Appending]]:
         appending: Appending | None = None
         with self._transaction(lambda: self._note_head(appending)) as connection:
             statements = Statements(connection)
-            appending = Appending(statements, home=self._home, host=self._host, now=self._clock())
+            appending = Appending(
+                statements, home=self._home, host=self._host, now=self._clock(), orders=orders
+            )
             trust.require_grown(appending.head, self._outside.known)
             yield connection, appending
 
