@@ -17,7 +17,7 @@ from sqlalchemy import Connection, NullPool, RootTransaction, create_engine, eve
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
-from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.errors import APPEND_AGAIN, NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.postgres_door import Door
 from eventstore.postgres_source import (
     ERRORS,
@@ -115,7 +115,7 @@ class PostgresBackend:
                     self._fail(
                         error,
                         "commit to",
-                        "whether it was stored is unknown; append it again with the same ids",
+                        f"whether it was stored is unknown; {APPEND_AGAIN}",
                     )
                 raise
             if committed is not None:

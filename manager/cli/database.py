@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import click
 
 from manager.cli import exit_codes
 from manager.cli.session import Group, changing_options, current, say, shared_options, write, write_json
+
+if TYPE_CHECKING:
+    from manager.home import Home, HomeLock
 
 
 @click.group("db", cls=Group)
@@ -43,7 +47,6 @@ def upgrade_command() -> int:
     from eventstore.revision import HEAD
     from manager.evidence import known_head
     from manager.home import Home
-    from manager.takeover import take
 
     session = current()
     home = Home(session.home)
@@ -55,10 +58,7 @@ def upgrade_command() -> int:
         raise trust.gone(known)
     with contextlib.ExitStack() as stack:
         if session.database_url is None and before not in (None, HEAD):
-            lock = take(home) if session.takeover else home.acquire()
-            stack.callback(lock.release)
-            if lock.taken_over_from is not None:
-                say(f"outlive: ended process {lock.taken_over_from}, which held the home and did not answer")
+            stack.callback(_hold(home).release)
             before = schema.current(session.database)  # another one may have done it just before
         after = schema.upgrade(session.database)
     if session.json:
@@ -103,7 +103,7 @@ def move_command(*, target: str) -> int:
     session = current()
     home = Home(session.home)
     home.check()
-    lock = home.acquire(takeover=session.takeover)
+    lock = _hold(home)
     try:
         head = move(home, target)
     finally:
@@ -115,3 +115,12 @@ def move_command(*, target: str) -> int:
             f"{head.position} events, head {head.hash.hex()}: the same in both; now set OUTLIVE_DATABASE_URL"
         )
     return exit_codes.DONE
+
+
+def _hold(home: Home) -> HomeLock:
+    from manager.takeover import take
+
+    lock = take(home) if current().takeover else home.acquire()
+    if lock.taken_over_from is not None:
+        say(f"outlive: ended process {lock.taken_over_from}, which held the home and did not answer")
+    return lock
