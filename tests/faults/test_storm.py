@@ -34,10 +34,7 @@ def test_a_lost_shim_hides_no_exit_code_from_a_coordinator_that_watches(tmp_path
         run.coordinator(variables=targets.variables(run)) as coordinator,
     ):
         moments = [f"{run.chance.uniform(1, 4):.3f}" for _ in range(SHIMS)]
-        agents = coordinator.spawn(
-            *(run.agent("--exit-after", moment, "--code", "7") for moment in moments), wait=False
-        )
-        coordinator.ask("wait", agents=agents, timeout=0.1)
+        agents = coordinator.spawn(*(run.agent("--exit-after", moment, "--code", "7") for moment in moments))
         lost = 0
         while living := [target for target in targets.helpers(run) if target.role == "shim"]:
             chosen = run.chance.sample(living, min(len(living), 3))
