@@ -179,7 +179,7 @@ def test_a_coordinator_that_lives_removes_its_marks(disk: Disk) -> None:
 def test_a_restart_was_called_off_on_a_full_disk_and_came_all_the_same(disk: Disk) -> None:
     """The order was lost with its coordinator: now no attempt follows, and an older mark stops no later one."""
     home = disk.path / "home"
-    slow = RestartPolicy(mode="always", backoff_seconds=2.0)
+    slow = RestartPolicy(mode="always", backoff_seconds=30.0)
     with Manager.open(home) as manager:
         manager.spawn(program(home, "sh", "-c", "sleep 0.3; exit 7", restart=slow), "it")
         eventually(lambda: manager.status("it").state == "BACKOFF", "it waits")
