@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from eventstore import chain, payloads
+from eventstore import chain, lookups, payloads
 from eventstore.codec import encode
 from eventstore.crashpoints import crash_point
 from eventstore.errors import EpochFenced, EventIdConflict, InvalidRequest, StoreDamaged, VersionConflict
@@ -20,16 +20,12 @@ from eventstore.events import Event
 from eventstore.home_events import PayloadsErased
 from eventstore.payloads import Payload
 from eventstore.record import COLUMNS, Head, NewEvent, RecordedEvent
-from eventstore.statements import Query, Statements
+from eventstore.statements import Statements
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_INTEGER = 2**63 - 1
-_A_QUERY = 500
 
 _INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id IN"  # noqa: S608 (names of columns, no values)
-_VERSIONS = "SELECT stream, max(version) FROM events WHERE stream IN"
-_TAIL = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 
 
 class Draft(NamedTuple):
@@ -94,20 +90,20 @@ class Appending:
         self._host = host
         ids = list({event_id for order in orders for event_id in order.ids})
         streams = list({stream for order in orders for stream, _, _ in order.batches})
-        queries = [Query(_TAIL), Query("SELECT epoch FROM epochs WHERE home = ?", (home,))]
-        tail, epoch, *rest = statements.ask(
-            [*queries, *_parts(_SELECT, ids), *_parts(_VERSIONS, streams, " GROUP BY stream")]
+        [(tail, last_hash, recorded_at, epoch, are_known, version)] = statements.rows(
+            *lookups.look(home, ids, streams)
         )
-        self.tail: int
-        self._hash: bytes
-        self.tail, self._hash, recorded_at = tail[0] if tail else (0, chain.GENESIS, 0)
-        self._recorded_at = max(now, recorded_at)
-        self.epoch: int = epoch[0][0] if epoch else 0
-        known = -(-len(ids) // _A_QUERY)
+        self.tail: int = tail or 0
+        self._hash: bytes = last_hash or chain.GENESIS
+        self._recorded_at = max(now, recorded_at or 0)
+        self.epoch: int = epoch or 0
         self._asked = set(ids)
-        self._by_id = {row[1]: RecordedEvent._make(row) for rows in rest[:known] for row in rows}
-        self._versions: dict[str, int] = dict.fromkeys(streams, 0)
-        self._versions.update(row for rows in rest[known:] for row in rows)
+        self._by_id: dict[str, RecordedEvent] = {}
+        if are_known:
+            self._by_id = lookups.rows_of(statements, ids)
+        self._versions: dict[str, int] = dict.fromkeys(streams, version or 0)
+        if len(streams) > 1:
+            self._versions.update(lookups.versions_of(statements, streams))
         self.new: list[RecordedEvent] = []
         self._payloads: list[tuple[object, ...]] = []
 
@@ -157,9 +153,8 @@ class Appending:
         return self._versions[stream]
 
     def _answer(self, order: Order) -> list[RecordedEvent]:
-        unknown = [event_id for event_id in order.ids if event_id not in self._asked]
-        for rows in self._statements.ask(_parts(_SELECT, unknown)):
-            self._by_id.update((row[1], RecordedEvent._make(row)) for row in rows)
+        unasked = [event_id for event_id in order.ids if event_id not in self._asked]
+        self._by_id.update(lookups.rows_of(self._statements, unasked))
         known = {event_id: self._by_id[event_id] for event_id in order.ids if event_id in self._by_id}
         if not known:
             return []
@@ -236,17 +231,6 @@ class Appending:
         if draft.payload is not None:
             self._payloads.append(draft.payload.row(self._recorded_at))
         return row
-
-
-def known_ids(statements: Statements, ids: Sequence[str]) -> set[str]:
-    """Which of these events the log has."""
-    return {row[1] for rows in statements.ask(_parts(_SELECT, ids)) for row in rows}
-
-
-def _parts(sql: str, values: Sequence[str], end: str = "") -> list[Query]:
-    """A query for each so many of the values."""
-    parts = (values[start : start + _A_QUERY] for start in range(0, len(values), _A_QUERY))
-    return [Query(f"{sql} ({', '.join('?' * len(part))}){end}", part) for part in parts]
 
 
 def _content(row: Draft | RecordedEvent) -> tuple[object, ...]:

@@ -23,21 +23,12 @@ class Statements:
 
     def __init__(self, connection: Connection) -> None:
         self._cursor = connection.connection.cursor()
-        self._link: Any = connection.connection.driver_connection
         self._is_marked = connection.dialect.paramstyle == "qmark"
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
         """All rows of a query."""
         self._cursor.execute(self._sql(sql), tuple(parameters))
         return list(self._cursor.fetchall())
-
-    def ask(self, queries: Sequence[Query]) -> list[list[Any]]:
-        """All rows of each query; in one round trip where the database is far away."""
-        if self._is_marked:
-            return [self.rows(sql, parameters) for sql, parameters in queries]
-        with self._link.pipeline():
-            cursors = [self._link.execute(marked(sql), tuple(parameters)) for sql, parameters in queries]
-            return [cursor.fetchall() for cursor in cursors]
 
     def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Run a statement; the number of rows that it touched."""
@@ -46,7 +37,10 @@ class Statements:
 
     def run_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run a statement for each row of parameters."""
-        self._cursor.executemany(self._sql(sql), rows)
+        if len(rows) == 1:  # one round trip less than many take
+            self._cursor.execute(self._sql(sql), rows[0])
+        else:
+            self._cursor.executemany(self._sql(sql), rows)
 
     @contextmanager
     def unguarded(self, table: str) -> Iterator[None]:

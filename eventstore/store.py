@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from eventstore import inline as inline_projections
-from eventstore import schema, trust
-from eventstore.appending import Appending, Batch, Order, known_ids, order_of
+from eventstore import lookups, schema, trust
+from eventstore.appending import Appending, Batch, Order, order_of
 from eventstore.chain import Verdict
 from eventstore.checkpoints import CheckpointFile
 from eventstore.crashpoints import crash_point
@@ -199,7 +199,7 @@ class EventStore:
     def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these events are in the log; no append that has been tried and not answered can add to them."""
         with self._transaction() as connection:
-            return known_ids(Statements(connection), ids)
+            return set(lookups.rows_of(Statements(connection), ids))
 
     def checkpoint_when_due(self) -> None:
         """Write a checkpoint if the log has grown and the last one is old; to be called now and then."""
