@@ -93,7 +93,7 @@ $(INSTALLED): $(RUN) pyproject.toml requirements.lock
 	@touch $@
 
 $(BENCH_INSTALLED): $(INSTALLED)
-	@$(PIP) install 'supervisor>=4.3,<5' 'eventsourcing>=9.5,<10' # the extra `bench`
+	@$(PIP) install 'supervisor>=4.3,<5' 'eventsourcing[postgres]>=9.5,<10' # the extra `bench`
 	@touch $@
 
 $(FUZZ_INSTALLED): $(INSTALLED)

@@ -8,7 +8,18 @@ from pathlib import Path
 
 from benchmarks.harness import machine
 
-NAMES = ("spawn", "memory", "recovery", "exits", "sweep", "listing", "appends", "verify", "prediction")
+NAMES = (
+    "spawn",
+    "memory",
+    "recovery",
+    "exits",
+    "sweep",
+    "listing",
+    "appends",
+    "postgres",
+    "verify",
+    "prediction",
+)
 RESULTS = Path(__file__).with_name("results.md")
 
 

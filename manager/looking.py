@@ -155,7 +155,16 @@ class Looking:
         return agent.id if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False).id
 
     def _own_id(self, agent: AgentRef) -> str:
-        """The same of one to be changed. Raises `InvalidRequest` for one of another home."""
+        """The same of one to be changed; a living one is known by its name while the log cannot be read, too.
+
+        Raises `InvalidRequest` for one of another home.
+        """
+        living = list(self._coordinator.ledger.states.items())  # at once: its thread goes on
+        held = [
+            agent_id for agent_id, state in living if agent in (agent_id, state.name) and not state.is_final
+        ]
+        if len(held) == 1:
+            return held[0]
         status = agent if isinstance(agent, AgentStatus) else self._view.agent(agent, vitals=False)
         if status.home not in ("", self._coordinator.identity.id):
             raise InvalidRequest(

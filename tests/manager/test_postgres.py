@@ -139,7 +139,7 @@ def test_a_database_that_is_away(home: Path, url: str, proxy: Proxy, how: str) -
         assert time.monotonic() - begun < 30
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            manager.stop(stopped, wait=False)
+            manager.stop("stopped", wait=False)
         eventually(lambda: not runs(stopped.pid or 0), "it is stopped all the same")
         assert time.monotonic() - begun < 20
         assert runs(kept.pid or 0)

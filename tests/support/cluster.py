@@ -30,6 +30,7 @@ SETTINGS = {
     "autovacuum_naptime": "1h",
     "log_min_messages": "warning",
 }
+DURABLE = {"fsync": "on", "full_page_writes": "on"}
 _PR_SET_PDEATHSIG = 1
 _START_SECONDS = 60.0
 _names = count(1)
@@ -38,8 +39,9 @@ _names = count(1)
 class Cluster:
     """One server and its files. `restart` and `kill` are for tests of what happens then."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, is_durable: bool = False) -> None:
         self.directory = directory
+        self._settings = {**SETTINGS, **(DURABLE if is_durable else {})}
         self._data = directory / "data"
         self._user = pwd.getpwnam("nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
         self._server: subprocess.Popen[bytes] | None = None
@@ -53,7 +55,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         with (self.directory / "log").open("ab") as log:
             self._server = subprocess.Popen(
                 [_program("postgres"), "-D", str(self._data), "-k", str(self.directory), "-p", str(PORT), *options],
@@ -136,11 +138,10 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """A new server, removed afterwards."""
-    cluster = Cluster(
-        Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    )  # short: a socket's path has 107 bytes
+def running_cluster(*, is_durable: bool = False) -> Iterator[Cluster]:
+    """A new server, removed afterwards. `is_durable`: what is committed is on disk."""
+    # Short: a socket's path has 107 bytes.
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), is_durable=is_durable)
     try:
         cluster.create()
         cluster.start()
