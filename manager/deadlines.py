@@ -10,7 +10,9 @@ from eventstore.state import AgentState, Stop, Waiting
 
 
 def until_next_stage(stop: Stop, now: int) -> float:
-    """Seconds until the present stage of a stop has had its time."""
+    """Seconds until the present stage of a stop has had its time; 0 for one whose last wait has passed."""
+    if stop.stage > len(stop.grace_seconds):
+        return 0.0
     return _left(stop.deadline_at or 0, now, stop.grace_seconds[max(0, stop.stage - 1)])
 
 

@@ -19,7 +19,7 @@ from tests.faults.preloaded import ROOT
 
 LAST_PID = "/proc/sys/kernel/ns_last_pid"
 PID_MAX = "/proc/sys/kernel/pid_max"
-_UNSHARE = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
+UNSHARE = ("unshare", "--fork", "--pid", "--mount-proc", "--kill-child")
 
 
 def run_in_namespace(
@@ -27,7 +27,7 @@ def run_in_namespace(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m module …` to its end in a namespace of its own, which nothing survives."""
     return subprocess.run(
-        [*_UNSHARE, sys.executable, "-m", "tests.faults.namespace", module, *arguments],
+        [*UNSHARE, sys.executable, "-m", "tests.faults.namespace", module, *arguments],
         cwd=ROOT,
         env={**os.environ, **(variables or {})},
         stdin=subprocess.DEVNULL,

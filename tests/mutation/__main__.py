@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.faults.namespace import UNSHARE
 from tests.mutation.mutants import mutants
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,9 @@ def survives(tree: Path, mutant: Mutant) -> bool:
 
 def tests_pass(tree: Path, tests: Sequence[str]) -> bool:
     """Whether these tests pass in the tree."""
-    command = [sys.executable, "-B", "-m", "pytest", "-qx", "-p", "no:cacheprovider", *tests]
+    # A mutant may take any process for an agent's, and kill it: it sees none but its own.
+    alone = [*UNSHARE, sys.executable, "-B", "-m", "tests.faults.namespace"]
+    command = [*alone, "pytest", "-qx", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(
@@ -80,6 +83,10 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("files", nargs="*", default=FILES)
     asked = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error(
+            "cannot try mutants: they may signal any process, so each needs a pid namespace; run it as root"
+        )
     every: list[Mutant] = [
         (file, *mutant) for file in asked.files for mutant in mutants((ROOT / file).read_text())
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +30,12 @@ def test_a_wait_goes_on_where_it_was() -> None:
     assert until_next_stage(_stop("stopping 1"), T0 + 3 * SECOND) == 7.0
     assert until_next_attempt(waiting, T0 + 3 * SECOND) == 1.0
     assert until_start_window_passes(starting, T0, T0) == starting.spec.start_window_seconds
+
+
+def test_a_stop_whose_waits_have_all_passed_waits_for_nothing() -> None:
+    """A recovery that met one after a full disk ended with an IndexError."""
+    stop = replace(_stop("stopping 1"), stage=4)
+    assert until_next_stage(stop, T0) == 0.0
 
 
 @given(now=ANY_TIME)
