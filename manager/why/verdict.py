@@ -29,6 +29,7 @@ PROMPT_MICROSECONDS = (
 SIGKILL = 9
 SIGTERM = 15
 UNRECORDED = "; only a stop while the log cannot be written goes before its record, which can be lost"
+LATE = "was sent by us while the log could not be written; its record was made after the end, by a mark or from memory"
 _SOURCES: dict[str, tuple[Source, str]] = {
     "shim record": ("shim record", "its shim, the parent of the process, saw the end and wrote it down"),
     "pidfd": ("kernel", "the kernel told it, by the handle that a coordinator held on the process"),
@@ -127,13 +128,17 @@ def _signal(history: History, number: int) -> Verdict:
     if killed_for_memory:
         return _judged(history, "oom", "certain", [*evidence, *_oom_evidence(history)])
     if sent is not None:
-        evidence.append(_event(sent, f"signal {number} was announced by us, and sent after that"))
+        is_late = history.ended_at is not None and sent.row.recorded_at > history.ended_at
+        how = LATE if is_late else "was announced by us, and sent after that"
+        evidence.append(_event(sent, f"signal {number} {how}"))
         is_prompt = history.stop is not None or _is_prompt(history, sent)
         if not is_prompt:
             evidence.append(
                 Evidence(source="nobody", text="it was sent long before the end, which came later")
             )
-        certainty: Certainty = "certain" if is_prompt and history.ended_at is not None else "likely"
+        certainty: Certainty = "likely"
+        if is_prompt and not is_late and history.ended_at is not None:
+            certainty = "certain"
         return _judged(history, "signal by us", certainty, evidence, signal_position=sent.position)
     ours = "ours was announced after its end" if announced else "we had announced none of this number"
     evidence.append(
@@ -189,7 +194,7 @@ def _who_saw(history: History) -> Evidence:
         ("log", "the log has the exit, not who saw it"),
     )
     if reaped is not None and reaped.data.get("is_recovered"):
-        text += "; no coordinator ran then, the next one read it"
+        text += "; no coordinator recorded it then, a later one read it"
     return Evidence(source=source, text=text, positions=_at(reaped))
 
 

@@ -147,7 +147,8 @@ def test_a_stop_on_a_full_disk_was_lost_with_its_coordinator(disk: Disk) -> None
             "CANCELLED",
         )  # by the number of names there was room for
         why = manager.why("it")
-        assert (why.verdict.cause, why.verdict.certainty) == ("signal by us", "certain")
+        assert (why.verdict.cause, why.verdict.certainty) == ("signal by us", "likely")
+        assert "while the log could not be written" in why.verdict.evidence[1].text
         assert why.asked[-1].actor == "night shift"
         assert str(why.asked[-1].reason).startswith("release 7 = ünsafe; xxx")
         assert not list((home / manager.status("it").directory).glob(f"{PREFIX}*"))
