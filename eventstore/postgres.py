@@ -17,7 +17,7 @@ from sqlalchemy import Connection, NullPool, RootTransaction, create_engine, eve
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
-from eventstore.errors import APPEND_AGAIN, NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.postgres_door import Door
 from eventstore.postgres_source import (
     ERRORS,
@@ -31,6 +31,7 @@ from eventstore.postgres_source import (
 )
 from eventstore.reader import Reader
 from eventstore.source import schema_version
+from eventstore.writing import Writing
 
 LOCK_SECONDS = 6.0  # for the writer before; a transaction takes milliseconds
 AGAIN_SECONDS = (
@@ -48,10 +49,11 @@ _BEGIN = (
 _LOCK_KEY = 1_869_968_492  # "outl"
 
 
-class PostgresBackend:
+class PostgresBackend(Writing):
     """One database, connected to on first use. See `eventstore.backend.Backend`."""
 
     def __init__(self, url: str, *, wait_seconds: float = LOCK_SECONDS) -> None:
+        super().__init__()
         self._place = place_of(url)
         self._pid = os.getpid()
         self._wait_seconds = wait_seconds
@@ -64,8 +66,6 @@ class PostgresBackend:
         )
         event.listen(self._engine, "begin", self._begin_locked)
         self._lock_seconds = wait_seconds
-        self._news = threading.Condition()
-        self._wakeups = 0
 
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
         """Make the schema in an empty database; check the schema, or upgrade an older one."""
@@ -100,26 +100,8 @@ class PostgresBackend:
         seconds = self._wait_seconds if wait_seconds is None else wait_seconds
         with self._only_thread(seconds):
             connection, transaction = self._begin(seconds)
-            try:
+            with self._committing(connection, transaction, committed):
                 yield connection
-            except BaseException as error:
-                self._roll_back(connection)
-                if isinstance(error, Exception):
-                    self._fail(error, "write to")
-                raise
-            try:
-                transaction.commit()
-            except BaseException as error:
-                self._discard()
-                if isinstance(error, Exception):
-                    self._fail(
-                        error,
-                        "commit to",
-                        f"whether it was stored is unknown; {APPEND_AGAIN}",
-                    )
-                raise
-            if committed is not None:
-                committed()
 
     def scrub(self) -> bool:
         """Write the table of texts anew without what was erased; False for a role that does not own it."""
@@ -139,21 +121,6 @@ class PostgresBackend:
         """A new read-only connection."""
         require_same_process(self._pid, self._place)
         return Reader.of(PostgresSource(self._place))
-
-    def wakeups(self) -> int:
-        """How often `wake` was called in this process."""
-        return self._wakeups
-
-    def wake(self) -> None:
-        """Wake this process's followers; those of others poll."""
-        with self._news:
-            self._wakeups += 1
-            self._news.notify_all()
-
-    def wait(self, seen: int, seconds: float) -> None:
-        """Return on the next wake after `seen`, or when `seconds` have passed."""
-        with self._news:
-            self._news.wait_for(lambda: self._wakeups != seen, timeout=seconds)
 
     def close(self) -> None:
         """Close the connection, unless this is a process forked after it was opened."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
 from eventstore.crashpoints import crash_point
-from eventstore.errors import APPEND_AGAIN, NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.reader import Reader
 from eventstore.source import schema_version
 from eventstore.sqlite_file import (
@@ -34,6 +33,7 @@ from eventstore.sqlite_file import (
     translate,
 )
 from eventstore.writelock import WriteLock
+from eventstore.writing import Writing
 
 WAIT_SECONDS = (
     10.0  # for the lock file; a transaction takes milliseconds, so longer means a stopped or stuck writer
@@ -48,10 +48,11 @@ _PRAGMAS = {
 }
 
 
-class SqliteBackend:
+class SqliteBackend(Writing):
     """One database file, opened on first use. See `eventstore.backend.Backend`."""
 
     def __init__(self, url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        super().__init__()
         self._path = path_of(url)
         self._pid = os.getpid()
         self._lock = WriteLock(self._path, wait_seconds=wait_seconds)
@@ -59,8 +60,6 @@ class SqliteBackend:
         self._connection: Connection | None = None
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         event.listen(self._engine, "begin", _begin_immediate)
-        self._news = threading.Condition()
-        self._wakeups = 0
 
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
         """Make the file (mode 0600) and its schema if there is none; check the schema, or upgrade an older one."""
@@ -102,26 +101,8 @@ class SqliteBackend:
                 transaction = connection.begin()
             except Exception as error:
                 self._fail(error, "write to")
-            try:
+            with self._committing(connection, transaction, committed):
                 yield connection
-            except BaseException as error:
-                self._roll_back(connection)
-                if isinstance(error, Exception):
-                    self._fail(error, "write to")
-                raise
-            try:
-                transaction.commit()
-            except BaseException as error:
-                self._discard()
-                if isinstance(error, Exception):
-                    self._fail(
-                        error,
-                        "commit to",
-                        f"whether it was stored is unknown; {APPEND_AGAIN}",
-                    )
-                raise
-            if committed is not None:
-                committed()
 
     def scrub(self) -> bool:
         """Move the WAL into the database and cut it off: old pages are gone. False while a reader needs them."""
@@ -142,21 +123,6 @@ class SqliteBackend:
         """A new read-only connection."""
         require_same_process(self._pid, self._path)
         return Reader.of(SqliteSource(self._path))
-
-    def wakeups(self) -> int:
-        """How often `wake` was called in this process."""
-        return self._wakeups
-
-    def wake(self) -> None:
-        """Wake this process's followers; those of others poll."""
-        with self._news:
-            self._wakeups += 1
-            self._news.notify_all()
-
-    def wait(self, seen: int, seconds: float) -> None:
-        """Return on the next wake after `seen`, or when `seconds` have passed."""
-        with self._news:
-            self._news.wait_for(lambda: self._wakeups != seen, timeout=seconds)
 
     def close(self) -> None:
         """Close the file, unless this is a process forked after it was opened."""

@@ -49,6 +49,7 @@ ALLOWED = {
     "eventstore.sqlite_file.connect_read_only": ONLY_A_LOOK,
     "eventstore.sqlite_query.ask": ONLY_A_LOOK,
     "eventstore.writelock._take": CALLERS_HAVE_THEM,
+    "eventstore.writing._committing": CALLERS_HAVE_THEM,
     "eventstore.crashpoints": "it is the crash",
     "manager.home._try_flock": CALLERS_HAVE_THEM,
     "manager.homeidentity._sync": ONLY_FOR_A_POWER_LOSS,
