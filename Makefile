@@ -1,10 +1,10 @@
 # `make demo` and `make test` do all their own set-up: Python 3.11+ and make are enough.
 # PYTHON=/path/to/python chooses the interpreter, VENV=DIR the place of the environment,
-# PYTEST_ARGS='-k name' what `make test` runs.
+# PYTEST_ARGS='-k name' what `make test` runs, WORKERS=N in how many processes at a time: a third of the tests' time is waiting.
 
 VENV ?= .venv
 PYTHON ?=
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST_ARGS ?=
 STORM_KILLS ?= 10000
 STORM_SEED ?=
@@ -17,6 +17,9 @@ PIP := $(RUN) -m pip --disable-pip-version-check -qq
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 FUZZ_INSTALLED := $(VENV)/.installed-fuzz
+
+# The tests start thousands of processes, each of which would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -13,6 +13,7 @@ import os
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -139,10 +140,9 @@ class Coordinator:
         Raises `NameInUse` and starts none, when a name is used by an agent that has not ended; `StoreUnavailable`
         when the intents cannot be made durable; of very many, those recorded before that run.
         """
-        names = [start.name for start in starts]
         used = {state.name: agent_id for agent_id, state in self.ledger.states.items() if not state.is_final}
-        for name in names:
-            if name in used or names.count(name) > 1:
+        for name, times in Counter(start.name for start in starts).items():
+            if name in used or times > 1:
                 raise NameInUse(name=name, holder=used.get(name, "another of the same call"))
         ids = [secrets.token_hex(8) for _ in starts]
         for number, (agent_id, start) in enumerate(zip(ids, starts, strict=True), 1):

@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.faults.preloaded import ROOT, Child, preloaded
+from tests.support.preloaded import ROOT, Child, preloaded
 from tests.support.processes import eventually
 
 PROGRAM = "tests.faults.coordinator"

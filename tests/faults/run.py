@@ -43,8 +43,8 @@ from manager import Manager
 from tests.faults.driven import Driven
 from tests.faults.oracle.check import examine
 from tests.faults.oracle.report import Report
-from tests.faults.preloaded import ROOT, preloaded
 from tests.support import story
+from tests.support.preloaded import ROOT, preloaded
 from tests.support.processes import eventually
 from tests.support.promises import clean_up
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from tests.faults import targets
 from tests.faults.driven import CoordinatorGone, Driven
-from tests.faults.preloaded import Child, preloaded
 from tests.faults.run import Run
 from tests.faults.storm_plan import Order, Step, behaviour, steps
 from tests.faults.targets import Target
+from tests.support.preloaded import Child, preloaded
 
 MANY = 12  # agents at a time
 ENSURED = ("ends with 7", "runs", "is restarted")  # what `ensure` is asked for, by the number in its name

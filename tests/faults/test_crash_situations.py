@@ -27,10 +27,10 @@ from tests.faults.crashes import (
     wait_for,
 )
 from tests.faults.driven import CoordinatorGone, Driven
-from tests.faults.preloaded import preloaded
 from tests.faults.run import Run
 from tests.faults.test_crash_openings import OPENINGS
 from tests.faults.test_crash_points import ROW, SPECIAL
+from tests.support.preloaded import preloaded
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 

@@ -16,9 +16,9 @@ import pytest
 from projections.checking import check
 from tests.faults.appender import STREAM, opened, orders
 from tests.faults.oracle.log import check_chain, read_rows
-from tests.faults.preloaded import ROOT, preloaded
 from tests.faults.syscalls import Injection
 from tests.faults.tracing import Tracer
+from tests.support.preloaded import ROOT, preloaded
 from tests.support.tally import Tally
 
 pytestmark = [pytest.mark.strace, pytest.mark.root]

@@ -16,9 +16,9 @@ from manager import Manager
 from manager.control import ask
 from tests.faults.driven import Driven
 from tests.faults.ours import free_numbers, limit_descriptors, marked, ours
-from tests.faults.preloaded import ROOT
 from tests.faults.run import Run
 from tests.faults.sweeps import sweep
+from tests.support.preloaded import ROOT
 from tests.support.processes import eventually, runs
 from tests.support.tally import Tally
 

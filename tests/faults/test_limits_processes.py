@@ -14,11 +14,11 @@ import pytest
 
 from manager import Manager
 from tests.faults.ours import marked, ours
-from tests.faults.preloaded import ROOT
 from tests.faults.run import Run
 from tests.faults.sweeps import sweep
 from tests.support.groups import Group, group
 from tests.support.others import Other
+from tests.support.preloaded import ROOT
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 

@@ -15,8 +15,8 @@ from eventstore.store import EventStore
 from manager import Manager
 from manager.home import Home
 from projections.agents import STREAM_PREFIX, AgentsProjection
-from tests.faults.preloaded import ROOT
 from tests.support.histories import PROCESS, new, reaped, spawning
+from tests.support.preloaded import ROOT
 from tests.support.promises import clean_up
 from tests.support.tally import Tally
 

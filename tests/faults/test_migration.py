@@ -17,11 +17,11 @@ import pytest
 
 from eventstore.crashpoints import POINTS
 from eventstore.revision import HEAD
-from tests.faults.preloaded import COMMAND
 from tests.faults.rooms import small_home
 from tests.faults.run import SETTLE_SECONDS, Run
 from tests.faults.syscalls import KILLED_AT
 from tests.support.earlier import REVISION, as_of_release_0_1, golden_home, revision, rows, schema
+from tests.support.preloaded import COMMAND
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 

@@ -15,8 +15,8 @@ import pytest
 
 from manager import Manager
 from tests.faults.ours import marked, ours
-from tests.faults.preloaded import ROOT
 from tests.faults.run import Run
+from tests.support.preloaded import ROOT
 from tests.support.processes import eventually, runs
 from tests.support.tally import Tally
 

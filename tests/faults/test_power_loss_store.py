@@ -17,8 +17,8 @@ from tests.faults import disk_trace
 from tests.faults.crash_images import Image, Recording, spread
 from tests.faults.disk_trace import Op
 from tests.faults.oracle.log import Row, check_chain, read_rows
-from tests.faults.preloaded import ROOT
 from tests.support.histories import new, note
+from tests.support.preloaded import ROOT
 from tests.support.tally import Tally
 
 SEED = 6

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.driven import CoordinatorGone
-from tests.faults.preloaded import ROOT
 from tests.faults.run import Run
+from tests.support.preloaded import ROOT
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.preloaded import ROOT
 from tests.faults.run import SETTLE_SECONDS, Run
 from tests.faults.sweeps import sweep
+from tests.support.preloaded import ROOT
 from tests.support.processes import eventually
 from tests.support.tally import Tally
 

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.preloaded import COMMAND, preloaded
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "manager.cli.main")
@@ -33,13 +35,29 @@ class CommandLine:
     def __call__(
         self, *arguments: str, stdin: str | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """One finished command."""
+        """One finished command, in a process forked from one that has imported what it needs: see `Preloaded`.
+
+        With variables that an interpreter reads when it starts, in one of its own.
+        """
+        if any(name.startswith("PYTHON") for name in variables):
+            return self._in_a_new_interpreter(arguments, variables)
+        return preloaded.run(
+            COMMAND,
+            arguments,
+            env=self.environment(**variables),
+            cwd=self.directory,
+            text=stdin or "",
+            timeout=DEADLINE_SECONDS,
+        )
+
+    def _in_a_new_interpreter(
+        self, arguments: Sequence[str], variables: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*PROGRAM, *arguments],
             env=self.environment(**variables),
             cwd=self.directory,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=DEADLINE_SECONDS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,8 +20,8 @@ from projections.checking import differences
 from tests.support.agents import program
 from tests.support.cluster import Cluster
 from tests.support.histories import new, note
+from tests.support.preloaded import COMMAND, preloaded
 from tests.support.promises import clean_up
-from tests.support.story import ROOT
 
 pytestmark = [pytest.mark.postgres, pytest.mark.damages]
 
@@ -44,11 +43,8 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def _outlive(home: Path, *words: str, crash: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "manager.cli.main", "--home", str(home), *words],
-        cwd=ROOT, env={"OUTLIVE_CRASH": crash, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
-        check=False, timeout=60,
-    )  # fmt: skip
+    variables = {"OUTLIVE_CRASH": crash, "PATH": "/usr/bin:/bin"}
+    return preloaded.run(COMMAND, ["--home", str(home), *words], env=variables, timeout=60)
 
 
 def _fill(home: Path) -> int:

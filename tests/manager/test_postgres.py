@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -19,10 +19,11 @@ from manager.view import View
 from projections.checking import differences
 from tests.support.agents import data, program, types
 from tests.support.cluster import Cluster
+from tests.support.preloaded import COMMAND, preloaded
 from tests.support.processes import eventually, runs
 from tests.support.promises import clean_up
 from tests.support.proxy import Proxy, proxied
-from tests.support.story import MARK, ROOT
+from tests.support.story import MARK
 
 pytestmark = pytest.mark.postgres
 
@@ -223,17 +224,8 @@ def test_commands_without_a_coordinator(homes: list[Path], url: str) -> None:
     one, two = homes
 
     def outlive(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "manager.cli.main",
-            "--home",
-            str(home),
-            "--database-url",
-            url,
-            *words,
-        ]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        where = ["--home", str(home), "--database-url", url]
+        return preloaded.run(COMMAND, [*where, *words], env=os.environ, timeout=60)
 
     for home in homes:
         done = outlive(home, "run", "--name", "web", "--env", f"{MARK}={home}", "--", "sleep", "1000")

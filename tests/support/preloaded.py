@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +72,13 @@ class Preloaded:
         self._socket: socket.socket | None = None
 
     def start(
-        self, program: str, arguments: Sequence[str], *, env: Mapping[str, str], stderr: int | None = None
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str] = ROOT,
+        stderr: int | None = None,
     ) -> Child:
         """Fork `program`, a module of `PROGRAMS`, as if by `python -m`. `stderr`: a descriptor, default ours."""
         connection = self._connected()
@@ -79,7 +86,7 @@ class Preloaded:
         stdout_reader, stdout_writer = os.pipe()
         status_reader, status_writer = os.pipe()
         given = [stdin_reader, stdout_writer, 2 if stderr is None else stderr, status_writer]
-        request = {"program": program, "arguments": list(arguments), "env": dict(env)}
+        request = {"program": program, "arguments": list(arguments), "env": dict(env), "cwd": os.fspath(cwd)}
         try:
             socket.send_fds(connection, [json.dumps(request).encode()], given)
             pid = int(connection.recv(64) or b"0")
@@ -91,13 +98,21 @@ class Preloaded:
         return Child(pid, status_reader, os.fdopen(stdin_writer, "wb"), os.fdopen(stdout_reader, "rb"))
 
     def run(
-        self, program: str, arguments: Sequence[str], *, env: Mapping[str, str], timeout: float
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        timeout: float,
+        cwd: str | os.PathLike[str] = ROOT,
+        text: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        """Run it to its end with an empty input. Raises subprocess.TimeoutExpired, after SIGKILL."""
+        """Run it to its end with the short `text` as its input. Raises subprocess.TimeoutExpired, after SIGKILL."""
         error_reader, error_writer = os.pipe()
-        child = self.start(program, arguments, env=env, stderr=error_writer)
+        child = self.start(program, arguments, env=env, cwd=cwd, stderr=error_writer)
         os.close(error_writer)
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(text.encode())
         with child.stdout, os.fdopen(error_reader, "rb") as error:
             try:
                 printed = _read_all([child.stdout, error], timeout)
@@ -119,7 +134,7 @@ class Preloaded:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "tests.faults.preloaded", str(theirs.fileno())],
+                    [sys.executable, "-m", "tests.support.preloaded", str(theirs.fileno())],
                     cwd=ROOT,
                     env={**os.environ, "PYTHONPATH": str(ROOT)},
                     stdin=subprocess.DEVNULL,
@@ -189,6 +204,8 @@ def _become(request: dict[str, Any], given: list[int]) -> NoReturn:
         os.closerange(3, 1024)
         os.environ.clear()
         os.environ.update(request["env"])
+        time.tzset()
+        os.chdir(request["cwd"])
         sys.argv = [request["program"], *request["arguments"]]
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
