@@ -215,21 +215,28 @@ class HealthCheck:
 
 def check(status: AgentStatus) -> HealthCheck:
     """Whether an agent's process is alive, not a zombie, and not stopped or stuck. What ended is unhealthy."""
-    is_ok, why = True, "running"
-    if status.is_final:
-        is_ok, why = False, status.note or status.state.lower()
-    elif status.vitals.is_zombie:
-        is_ok, why = False, "its process is a zombie"
-    elif status.state == "BACKOFF":
-        is_ok, why = False, "waiting for its next attempt"
-    elif not status.is_alive:
-        is_ok, why = False, "its process is not alive"
-    elif status.vitals.process_status in ("stopped", "tracing-stop", "disk-sleep"):
-        is_ok, why = False, f"its process is in {status.vitals.process_status}"
-    health = "healthy" if is_ok else "degraded" if status.is_alive else "unhealthy"
+    health, why = health_of(status.state, status.note, status.vitals, is_final=status.is_final)
     return HealthCheck(
-        id=status.id, name=status.name, state=status.state, health=health, is_ok=is_ok, why=why
+        id=status.id, name=status.name, state=status.state, health=health, is_ok=health == "healthy", why=why
     )
+
+
+def health_of(state: str, note: str, seen: Vitals, *, is_final: bool) -> tuple[str, str]:
+    """`healthy`, `degraded` or `unhealthy`, and why."""
+    bad = None
+    if is_final:
+        bad = note or state.lower()
+    elif seen.is_zombie:
+        bad = "its process is a zombie"
+    elif state == "BACKOFF":
+        bad = "waiting for its next attempt"
+    elif not seen.is_alive:
+        bad = "its process is not alive"
+    elif seen.process_status in ("stopped", "tracing-stop", "disk-sleep"):
+        bad = f"its process is in {seen.process_status}"
+    if bad is None:
+        return "healthy", "running"
+    return ("degraded" if seen.is_alive else "unhealthy"), bad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

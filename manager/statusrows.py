@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import time_ns
 
 from eventstore.record import rfc3339
-from manager.status import AgentStatus, ExitStatus, Vitals, check
+from manager.status import AgentStatus, ExitStatus, Vitals, health_of
 from projections.queries import AgentRow
 
 ENDED_UNRECORDED = "not running any more; `outlive recover` records it"
@@ -21,7 +20,11 @@ def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | N
         None if row.started_at is None or end is None or is_unseen else max(0, end - row.started_at) / 1e6
     )
     is_seen = is_looked_at and row.ended_at is None and row.pid is not None
-    status = AgentStatus(
+    note = ENDED_UNRECORDED if is_seen and not seen.is_alive else _note(row)
+    health = row.health
+    if is_seen:  # newer than the last verdict that somebody recorded
+        health, _ = health_of(row.state, note, seen, is_final=row.is_final)
+    return AgentStatus(
         id=row.agent_id,
         name=row.name,
         state=row.state,
@@ -31,11 +34,11 @@ def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | N
         ended_at=_time(ended_at),
         exit=_exit(row),
         outcome=row.outcome,
-        health=row.health,
+        health=health,
         labels=row.labels,
         vitals=seen,
         runtime_seconds=runtime,
-        note=ENDED_UNRECORDED if is_seen and not seen.is_alive else _note(row),
+        note=note,
         state_since=rfc3339(row.since_at),
         command=row.command,
         cwd=row.cwd,
@@ -47,8 +50,6 @@ def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | N
         home=row.home,
         host=row.host,
     )
-    # What is seen now is newer than the last verdict that somebody recorded.
-    return replace(status, health=check(status).health) if is_seen else status
 
 
 def _exit(row: AgentRow) -> ExitStatus | None:

@@ -236,17 +236,18 @@ class View:
             samples = self._sampler.sample([target for _, target in targets])
         seen = dict(zip((index for index, _ in targets), samples, strict=True))
         return [
-            status_of(row, self._with_command_line(row, seen.get(index, NOT_ALIVE)), is_looked_at=with_vitals)
+            status_of(row, self._redacted(row, seen.get(index, NOT_ALIVE)), is_looked_at=with_vitals)
             if self.scope.holds(row)
             else status_of(row, UNSEEN, is_looked_at=False)
             for index, row in enumerate(rows)
         ]
 
-    def _with_command_line(self, row: AgentRow, seen: Vitals) -> Vitals:
-        line = vitals.command_line(row.pid) if seen.is_alive and row.pid is not None else None
-        if line is not None and line != row.command:
-            line = redactor_of(self._home / row.directory).arguments(line)
-        return replace(seen, command_line=line)
+    def _redacted(self, row: AgentRow, seen: Vitals) -> Vitals:
+        """With a command line that may be shown: the recorded one may, another one has to be looked through."""
+        line = seen.command_line
+        if line is None or line == row.command:
+            return seen
+        return replace(seen, command_line=redactor_of(self._home / row.directory).arguments(line))
 
 
 def _known(home: Path) -> tuple[Head, str | None]:
@@ -259,7 +260,7 @@ def _known(home: Path) -> tuple[Head, str | None]:
 
 def _target(row: AgentRow) -> vitals.Target:
     assert row.pid is not None
-    return vitals.Target(row.pid, row.start_ticks, row.shim_pid)
+    return vitals.Target(row.pid, row.start_ticks, row.shim_pid, with_command=True)
 
 
 def _scope(home: Path, url: str | None) -> Scope:

@@ -55,6 +55,9 @@ class AgentRow(NamedTuple):
     position: int
 
 
+_IS_FINAL, _LABELS, _COMMAND = (AgentRow._fields.index(name) for name in ("is_final", "labels", "command"))
+
+
 class AttemptRow(NamedTuple):
     """One attempt: its last state, which is its outcome once judged, and the facts. Times in microseconds, UTC."""
 
@@ -186,9 +189,8 @@ def counts(reader: Reader, *, home: str | None = None) -> dict[str, int]:
 
 
 def _agent(row: tuple[Any, ...]) -> AgentRow:
-    agent = AgentRow._make(row)
-    return agent._replace(
-        is_final=bool(agent.is_final),
-        labels=json.loads(row[AgentRow._fields.index("labels")]),
-        command=tuple(json.loads(row[AgentRow._fields.index("command")])),
-    )
+    values = list(row)
+    values[_IS_FINAL] = bool(values[_IS_FINAL])
+    values[_LABELS] = json.loads(values[_LABELS]) if values[_LABELS] != "{}" else {}
+    values[_COMMAND] = tuple(json.loads(values[_COMMAND]))
+    return AgentRow._make(values)
