@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from manager.commands import Command
 from manager.process.attempt_dir import read_as
 from manager.redaction import BY_RULES_ALONE, Redactor
+
+if TYPE_CHECKING:
+    from manager.commands import Command
 
 _TEXTS = ("reason", "message")  # of people and shims, in commands
 

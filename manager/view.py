@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from eventstore import trust
 from eventstore.chain import EMPTY
@@ -18,13 +18,15 @@ from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
 from manager import homeidentity, vitals
-from manager.attemptsecrets import redactor_of
 from manager.output import tail
 from manager.process.procfs import boot_id
 from manager.status import NOT_ALIVE, UNSEEN, AgentStatus, HealthCheck, Summary, Vitals, check
 from manager.statusrows import status_of
 from projections import queries
 from projections.queries import AgentRow, AttemptRow
+
+if TYPE_CHECKING:
+    from manager.redaction import Redactor
 
 
 class ProcessRow(NamedTuple):
@@ -196,7 +198,7 @@ class View:
         row = queries.agent(self._reader, status.id)
         if row.pid is None:
             return []
-        redactor = redactor_of(self._home / row.directory)
+        redactor = self._redactor(row.directory)
         rows = []
         for pid, parent, depth in vitals.tree(_target(row)):
             memory, cpu = vitals.memory_and_cpu(pid)
@@ -206,7 +208,7 @@ class View:
 
     def last_lines(self, status: AgentStatus, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The last lines of its latest attempt's stdout and stderr, redacted."""
-        shown = redactor_of(self._home / status.directory).text
+        shown = self._redactor(status.directory).text
         out, err = (
             tail(self.log_path(status, stream=stream), count, shown) for stream in ("stdout", "stderr")
         )
@@ -242,12 +244,17 @@ class View:
             for index, row in enumerate(rows)
         ]
 
+    def _redactor(self, directory: str) -> Redactor:
+        from manager.attemptsecrets import redactor_of  # its patterns take a twentieth of `outlive ps`
+
+        return redactor_of(self._home / directory)
+
     def _redacted(self, row: AgentRow, seen: Vitals) -> Vitals:
         """With a command line that may be shown: the recorded one may, another one has to be looked through."""
         line = seen.command_line
         if line is None or line == row.command:
             return seen
-        return replace(seen, command_line=redactor_of(self._home / row.directory).arguments(line))
+        return replace(seen, command_line=self._redactor(row.directory).arguments(line))
 
 
 def _known(home: Path) -> tuple[Head, str | None]:
