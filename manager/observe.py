@@ -16,7 +16,7 @@ from manager import stopmarks
 from manager.attemptsecrets import of_request
 from manager.output import last_lines
 from manager.process import procfs, tree
-from manager.process.attempt_dir import AttemptFiles, Damaged, Missing, read_as, read_attempt
+from manager.process.attempt_dir import AttemptFiles, Damaged, Missing, read_as
 from manager.process.attempt_lock import claim, has_traces, holds_main, is_locked, shim_alive
 from manager.process.identity import Identity, Match, prove
 from manager.process.signalling import ProvenProcess
@@ -35,9 +35,10 @@ class Look(NamedTuple):
     marks: tuple[str, ...]
 
 
-def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Look:
+def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool, token: str = "") -> Look:
     """Look at the attempt that `believed` is in. Claims the directory of one that was never launched.
 
+    `token`: the attempt's, where the caller knows it.
     Raises OSError when we, not the attempt, are at fault (out of descriptors, no permission).
     """
     path = str(home / believed.directory)
@@ -48,9 +49,9 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         directory = "claimed"
     # The shim is looked for before the records are read: one that is gone has written all that it ever will.
     shim, is_shim_alive = _find_shim(path, live) if is_same_boot else (None, False)
-    files = read_attempt(path)
+    files = AttemptFiles(path)
     process = live.process if live is not None else process_record(files)
-    token = next((one["token"] for one in (files.spec, files.identity) if isinstance(one, dict)), "")
+    token = token or _token(files)
     main, presence, evidence = _find_main(path, process, is_same_boot)
     exit_ = exit_record(files, is_shim_alive=is_shim_alive)
     is_tree = exit_ is not None and (exit_.exit is not None or believed.spec.until == "tree")
@@ -71,24 +72,34 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool) -> Lo
         is_shim_alive=is_shim_alive,
         identity=process,
         is_identity_damaged=is_damaged,
-        has_executed=_has_executed(files, main),
-        failed_exec=failed_exec(files),
+        has_executed=True if live is not None else _has_executed(files, main),
+        failed_exec=None if live is not None else failed_exec(files),
         exit=exit_,
         process=presence,
         evidence="; ".join((evidence, *marks.problems)),
-        executed_at=files.exec.get("confirmed_at") if isinstance(files.exec, dict) else None,
+        executed_at=None if live is not None else _executed_at(files),
         last_output=_last_output(path, files) if _may_have_failed(believed, exit_, is_shim_alive) else None,
         recalled=marks.signals,
     )
     return Look(observed, main, shim, token, marks.names)
 
 
+def _token(files: AttemptFiles) -> str:
+    found = (record["token"] for record in (files.spec, files.identity) if isinstance(record, dict))
+    return next(found, "")
+
+
+def _executed_at(files: AttemptFiles) -> int | None:
+    return files.exec.get("confirmed_at") if isinstance(files.exec, dict) else None
+
+
 def _may_have_failed(believed: AgentState, seen: ExitRecord | None, is_shim_alive: bool) -> bool:
     if seen is None:
         return not is_shim_alive
-    is_success = isinstance(seen.exit, ExitedWithCode) and seen.exit.code in believed.spec.success_codes
-    is_stopped = isinstance(believed.phase, Live) and believed.phase.stop is not None
-    return not is_success or is_stopped
+    stop = believed.phase.stop if isinstance(believed.phase, Live) else None
+    if stop is not None:
+        return stop.cause in ("limit", "health")
+    return not isinstance(seen.exit, ExitedWithCode) or seen.exit.code not in believed.spec.success_codes
 
 
 def _last_output(path: str, files: AttemptFiles) -> Payload | None:

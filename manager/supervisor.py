@@ -220,8 +220,8 @@ class Supervisor:
                 self.arm_backoff(agent_id, state)
             return conclusion
         crash_point("coordinator.before_look")
-        seen = look(self._home, state, now=self._clock(), is_recovery=is_recovery)
         attachment = self._attach(agent_id)
+        seen = look(self._home, state, now=self._clock(), is_recovery=is_recovery, token=attachment.token)
         attachment.adopt(seen)
         observed = (
             attachment.with_kernel_exit(seen.observed) if isinstance(state.phase, Live) else seen.observed

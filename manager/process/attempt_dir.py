@@ -53,16 +53,51 @@ class Damaged(NamedTuple):
 Record = dict[str, Any] | Missing | Damaged
 
 
-class AttemptFiles(NamedTuple):
-    """What an attempt's directory holds; `exists` is False when the directory was never made."""
+class AttemptFiles:
+    """What the attempt's directory `path` holds: each record as it was when it was first asked for.
 
-    exists: bool
-    spec: Record
-    identity: Record
-    exec: Record
-    main: Record
-    exit: Record
-    sweep: Record
+    What nobody asks for is not read: a coordinator that watched an attempt wants to know how it ended, no more. Asking
+    raises OSError when we, not the files, are at fault (EMFILE).
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._read: dict[str, Record] = {}
+
+    @property
+    def spec(self) -> Record:
+        """The request that it was started with."""
+        return self._record("spec")
+
+    @property
+    def identity(self) -> Record:
+        """Who its processes are."""
+        return self._record("identity")
+
+    @property
+    def exec(self) -> Record:
+        """Whether the program was executed."""
+        return self._record("exec")
+
+    @property
+    def main(self) -> Record:
+        """With until=tree, how its first process ended."""
+        return self._record("main")
+
+    @property
+    def exit(self) -> Record:
+        """How it ended."""
+        return self._record("exit")
+
+    @property
+    def sweep(self) -> Record:
+        """What was left of its tree."""
+        return self._record("sweep")
+
+    def _record(self, name: str) -> Record:
+        if name not in self._read:
+            self._read[name] = read_as(name, self._path)
+        return self._read[name]
 
 
 def encode(body: dict[str, Any]) -> bytes:
@@ -129,17 +164,10 @@ def write_record(directory: int, name: str, line: bytes, *, durable: bool) -> No
         crash_point("shim.after_record_durable")
 
 
-def read_attempt(path: str) -> AttemptFiles:
-    """Everything that an attempt's directory says. Raises OSError when we, not the files, are at fault (EMFILE)."""
-    names = ("spec", "identity", "exec", "main", "exit", "sweep")
-    exists = os.path.isdir(path)
-    return AttemptFiles(exists, *(read_as(name, path) for name in names))
-
-
 def read_as(name: str, path: str) -> Record:
     """``NAME.json`` of the attempt's directory `path`; what no shim would write is Damaged, however well it is formed.
 
-    Raises OSError as `read_attempt` does.
+    Raises OSError when we, not the file, are at fault (EMFILE).
     """
     from manager.process import record_shapes  # for readers alone: a shim has no memory to spare
 

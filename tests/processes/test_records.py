@@ -14,13 +14,13 @@ from manager import statusfiles
 from manager.output import last_lines
 from manager.process import record_lines
 from manager.process.attempt_dir import (
+    AttemptFiles,
     Damaged,
     Missing,
     decode,
     encode,
     encode_canonical,
     read_as,
-    read_attempt,
     read_record,
 )
 from manager.process.attempt_lock import is_locked
@@ -138,7 +138,7 @@ def test_every_missing_or_added_byte_is_damage(tmp_path: Path) -> None:
 def test_other_content_is_damage(tmp_path: Path, content: bytes) -> None:
     """A file that never was a record is Damaged and raises nothing."""
     (tmp_path / "exit.json").write_bytes(content)
-    assert isinstance(read_attempt(str(tmp_path)).exit, Damaged)
+    assert isinstance(AttemptFiles(str(tmp_path)).exit, Damaged)
 
 
 def test_a_link_or_a_directory_is_not_followed(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_link_or_a_directory_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(encode(_BODY))
     (tmp_path / "exit.json").symlink_to(tmp_path / "real")
     (tmp_path / "exec.json").mkdir()
-    files = read_attempt(str(tmp_path))
+    files = AttemptFiles(str(tmp_path))
     assert isinstance(files.exit, Damaged)
     assert isinstance(files.exec, Damaged)
     assert isinstance(files.main, Missing)
@@ -178,9 +178,11 @@ def test_a_pipe_in_a_files_place_held_up_its_reader(tmp_path: Path, name: str) -
 
 def test_a_directory_that_was_never_made(tmp_path: Path) -> None:
     """Nothing there is Missing, not Damaged."""
-    files = read_attempt(str(tmp_path / "none"))
-    assert not files.exists
-    assert all(isinstance(record, Missing) for record in files[1:])
+    files = AttemptFiles(str(tmp_path / "none"))
+    assert all(
+        isinstance(record, Missing)
+        for record in (files.spec, files.identity, files.exec, files.main, files.exit, files.sweep)
+    )
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from manager.process import procfs
-from manager.process.attempt_dir import AttemptFiles, read_attempt
+from manager.process.attempt_dir import AttemptFiles
 from manager.process.identity import TOKEN_VARIABLE, prove_token
 from manager.process.launch import (
     Launched,
@@ -54,7 +54,7 @@ class Attempt:
     @property
     def files(self) -> AttemptFiles:
         """What is on disk now."""
-        return read_attempt(str(self.path))
+        return AttemptFiles(str(self.path))
 
     @property
     def launched(self) -> Launched:
