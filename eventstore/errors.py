@@ -6,8 +6,6 @@ Exit codes and HTTP statuses are mapped at the edge, never here.
 
 from __future__ import annotations
 
-APPEND_AGAIN = "append it again with the same ids"  # advice for whoever appends, and for nobody else
-
 
 class OutliveError(Exception):
     """Root of all errors that outlive raises on purpose."""

@@ -95,6 +95,5 @@ class GroupCommit(Generic[Work, Result]):
 
 def _interrupted(error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(
-        f"cannot tell whether the events were stored: the thread that wrote them was interrupted ({error!r});"
-        " append them again with the same ids"
+        f"cannot tell whether the events were stored: the thread that wrote them was interrupted ({error!r}); try again"
     )

@@ -10,8 +10,6 @@ from typing import NoReturn
 
 from sqlalchemy import Connection, RootTransaction
 
-from eventstore.errors import APPEND_AGAIN
-
 
 class Writing(ABC):
     """Part of an `eventstore.backend.Backend`."""
@@ -52,7 +50,7 @@ class Writing(ABC):
         except BaseException as error:
             self._discard()
             if isinstance(error, Exception):
-                self._fail(error, "commit to", f"whether it was stored is unknown; {APPEND_AGAIN}")
+                self._fail(error, "commit to", "whether it was stored is unknown until it is tried again")
             raise
         if committed is not None:
             committed()

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from eventstore.errors import APPEND_AGAIN, OutliveError
+from eventstore.errors import OutliveError
 from manager.cli import exit_codes
 from manager.cli.session import Group, Session, changing_options, complain, say
 from manager.version import VERSION
@@ -125,7 +125,7 @@ def _report(error: Exception, *, verbose: bool) -> int:
 
         say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, OutliveError):
-        complain(" ".join(str(error).removesuffix(f"; {APPEND_AGAIN}").split("\n")))
+        complain(" ".join(str(error).split("\n")))
     elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         complain("cannot go on: there are too many open files; raise the limit (ulimit -n) and try again")
     elif isinstance(error, RuntimeError) and "start new thread" in str(error):
