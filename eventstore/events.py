@@ -65,7 +65,8 @@ class HealthChanged:
 class StopRequested:
     """Somebody (the event's actor) or a policy wants the attempt to end. `forced` skips straight to SIGKILL.
 
-    `grace_seconds` are the waits after SIGTERM, after the second SIGTERM, and after SIGKILL.
+    `grace_seconds` are the waits after SIGTERM, after the second SIGTERM, and after SIGKILL. Of several the last says
+    whether another attempt follows (cause "restart"), unless the first came from a limit or for its health.
     """
 
     TYPE: ClassVar = "STOP_REQUESTED"

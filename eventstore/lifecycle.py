@@ -203,15 +203,23 @@ def _ended(phase: Phase, at: int) -> Ended:
 
 
 def _with_stop(live: Live, event: ev.StopRequested, at: int) -> Live:
-    # A second request (a kill during a slow stop) replaces the waits, but a SIGKILL once sent stays sent.
-    sent = live.stop is not None and live.stop.is_kill_sent
-    stop = Stop(
-        requested_at=at if live.stop is None else live.stop.requested_at,
-        cause=event.cause if live.stop is None else live.stop.cause,
+    before = live.stop
+    if before is None:
+        stop = Stop(
+            requested_at=at,
+            cause=event.cause,
+            reason=event.reason,
+            forced=event.forced,
+            grace_seconds=event.grace_seconds,
+        )
+        return replace(live, stop=stop)
+    # A second request (a kill during a slow stop, a stop during a restart) replaces the waits; the stage stays.
+    stop = replace(
+        before,
+        cause=before.cause if before.cause in ("limit", "health") else event.cause,
         reason=event.reason,
         forced=event.forced,
         grace_seconds=event.grace_seconds,
-        is_kill_sent=sent,
     )
     return replace(live, stop=stop)
 

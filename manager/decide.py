@@ -6,6 +6,7 @@ that says nothing new gives an empty list, so that observing twice, or after a c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from eventstore import events as ev
@@ -133,13 +134,6 @@ def _request_stop(state: AgentState, command: do.RequestStop, now: int) -> list[
     if isinstance(state.phase, Requested):
         raise InvalidRequest(f"cannot stop {state.name} yet: its process is not known; ask again in a moment")
     grace = command.grace_seconds or state.spec.stop_grace_seconds
-    stop = state.phase.stop
-    if (
-        stop is not None
-        and stop.stage > 0
-        and not (command.forced and (stop.stage == 4 or not stop.is_kill_sent))
-    ):
-        return []  # under way already; only a kill can make it faster, and only a timed-out one is sent again
     request = ev.StopRequested(
         attempt=state.attempt,
         cause=command.cause,
@@ -147,6 +141,17 @@ def _request_stop(state: AgentState, command: do.RequestStop, now: int) -> list[
         forced=command.forced,
         grace_seconds=grace,
     )
+    stop = state.phase.stop
+    if (
+        stop is not None
+        and stop.stage > 0
+        and not (command.forced and (stop.stage == 4 or not stop.is_kill_sent))
+    ):
+        # Under way already; only a kill can make it faster, and only a timed-out one is sent again. But whether an
+        # attempt follows is for the last order to say.
+        orders = {stop.cause, command.cause}
+        is_other = "restart" in orders and len(orders & {"limit", "health"}) == 0 and len(orders) == 2
+        return [replace(request, forced=stop.forced)] if is_other else []
     if command.forced:
         first: ev.AgentEvent = ev.SigkillSent(attempt=state.attempt, deadline_at=later(now, grace[2]))
     else:
@@ -178,20 +183,25 @@ def _advance_stop(state: AgentState, command: do.AdvanceStop, now: int) -> list[
 
 def _recall_signal(state: AgentState, command: do.RecallSignal, now: int) -> list[ev.AgentEvent]:
     """`now` is when it was sent. Nothing follows from one that is in the log."""
-    if command.stage == 0 or not isinstance(state.phase, Live):
-        if command.stage > 0 or command.order is None or not isinstance(state.phase, Waiting):
-            return []
-        return [ev.AgentCancelled(attempt=state.attempt, reason=command.order.reason)]
-    stop, order = state.phase.stop, command.order
-    if order is not None and (stop is None or (command.stage == 3 and not stop.is_kill_sent)):
+    order = command.order
+    if command.stage == 0 and order is not None and isinstance(state.phase, Waiting):
+        return [ev.AgentCancelled(attempt=state.attempt, reason=order.reason)]
+    if not isinstance(state.phase, Live):
+        return []
+    stop = state.phase.stop
+    if order is not None:
+        if stop is None:
+            is_news = command.stage > 0
+        else:
+            is_news = command.stage == 0 or (command.stage == 3 and not stop.is_kill_sent)
         request = do.RequestStop(
             cause=order.cause,
             reason=order.reason,
             forced=command.stage == 3,
             grace_seconds=order.grace_seconds,
         )
-        return _request_stop(state, request, now)
-    if stop is None or order is not None or command.stage <= stop.stage:
+        return _request_stop(state, request, now) if is_news else []
+    if stop is None or command.stage == 0 or command.stage <= stop.stage:
         return []
     deadline = later(now, stop.grace_seconds[command.stage - 1])
     if command.stage == 3:

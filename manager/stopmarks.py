@@ -18,7 +18,8 @@ import os
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import crc32
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -57,7 +58,7 @@ class StopMarks:
         self._home = home
         self._waiting: dict[str, set[str]] = {}
 
-    def leave(self, unrecorded: Iterable[Draft]) -> None:
+    def leave(self, unrecorded: Sequence[Draft]) -> None:
         """Mark each step of a stop that is announced in there; where there is no way to, it is done unmarked."""
         for agent_id, directory, signal in _announced(unrecorded):
             path = self._home / directory
@@ -134,14 +135,18 @@ def parse(name: str, attempt: str) -> do.RecallSignal | str:
     return do.RecallSignal(at=at, stage=stage, order=order)
 
 
-def _announced(unrecorded: Iterable[Draft]) -> Iterator[tuple[str, str, do.RecallSignal]]:
+def _announced(unrecorded: Sequence[Draft]) -> Iterator[tuple[str, str, do.RecallSignal]]:
     """Agent, directory in the home, and step; with the order where that is not in the log either."""
     orders: dict[str, do.RecalledOrder] = {}
     before: dict[str, Draft] = {}
-    for one in unrecorded:
+    for one, following in zip_longest(unrecorded, unrecorded[1:]):
         step: do.RecallSignal | None = None
         if isinstance(one.event, StopRequested):
-            orders[one.stream] = _order(one, one.event.cause, one.event.reason, one.event.grace_seconds)
+            order = _order(one, one.event.cause, one.event.reason, one.event.grace_seconds)
+            if isinstance(_event(following), SigtermSent | SigkillSent):
+                orders[one.stream] = order
+            elif order.cause != "restart":  # of a restart that is under way
+                step = do.RecallSignal(at=one.occurred_at, stage=0, order=order)
         elif isinstance(one.event, SigtermSent | SigkillSent):
             stage = one.event.stage if isinstance(one.event, SigtermSent) else 3
             step = do.RecallSignal(at=one.occurred_at, stage=stage, order=orders.pop(one.stream, None))

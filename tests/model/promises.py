@@ -73,7 +73,7 @@ def log_holds(store: FakeStore, agent_id: str) -> None:
             case ev.AgentStarted():
                 started_at = row.at
             case ev.StopRequested():
-                stopped = stopped or event.cause
+                stopped = stopped if stopped in ("limit", "health") else event.cause
             case ev.SigkillSent():
                 killed = True
             case ev.ZombieReaped():

@@ -163,6 +163,31 @@ def test_a_kill_overtakes_a_slow_stop_once() -> None:
     assert decide(state, do.RequestStop(forced=True), NOW + SECOND) == []
 
 
+@pytest.mark.parametrize(("orders", "follows"), [(("restart", "user"), False), (("user", "restart"), True)])
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_a_stop_during_a_restart_was_passed_over(
+    orders: tuple[Any, Any], follows: bool, is_forced: bool
+) -> None:
+    """The agent came back: now the last order says whether an attempt follows, and a slow stop goes on as it was."""
+    state = after([STARTED, RUNNING, asked(cause=orders[0]), term()], rule=RestartRule(mode="always"))
+    second = do.RequestStop(cause=orders[1], forced=is_forced and orders[1] == "user")
+    events = decide(state, second, NOW)
+    assert [event.TYPE for event in events] == ["STOP_REQUESTED", *["SIGKILL_SENT"] * second.forced]
+    after_it = _fold(state, events)
+    assert decide(after_it, second, NOW) == []
+    assert isinstance(state.phase, Live)
+    assert after_it is not None
+    assert isinstance(after_it.phase, Live)
+    assert state.phase.stop is not None
+    assert after_it.phase.stop is not None
+    if not second.forced:
+        assert after_it.phase.stop.deadline_at == state.phase.stop.deadline_at
+    end = do.ObserveExit(
+        exit=ExitedBySignal(signal=9, core_dumped=False), ended_at=NOW, reaped_by="shim", source="shim record"
+    )
+    assert isinstance(decide(after_it, end, NOW)[-1], RestartScheduled) == follows
+
+
 @pytest.mark.parametrize(
     ("cause", "rule", "follows"),
     [

@@ -247,6 +247,15 @@ def test_a_stop_that_only_a_mark_tells_of_is_no_failure() -> None:
     assert _carry_out(believed, _see(KNOWN, exit=dead, recalled=(ORDERED, LAST))).state == "KILLED"
 
 
+def test_a_restart_that_only_a_mark_calls_off_does_not_come() -> None:
+    """Its stop was under way when the agent was stopped for good, and the log could not be written."""
+    state = after([STARTED, RUNNING, asked(cause="restart"), term()])
+    lives = _see(KNOWN, is_shim_alive=True, process="same", recalled=(CALLED_OFF,))
+    assert _carry_out(state, _see(KNOWN, exit=EXIT, recalled=(CALLED_OFF,))).state == "CANCELLED"
+    assert _carry_out(_carry_out(state, lives), _see(KNOWN, exit=EXIT)).state == "CANCELLED"
+    assert _carry_out(after([STARTED, RUNNING]), lives).state == "RUNNING"
+
+
 def test_an_unknown_exit_has_its_bounds() -> None:
     """What nobody saw is unknown, with the reason, and between which two moments it must have been."""
     (command,) = conclude(LIVE, _see(KNOWN), unwatched_seconds=5.0).commands  # type: ignore[arg-type]

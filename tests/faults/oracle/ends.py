@@ -77,7 +77,7 @@ def meaning(case: Case, attempt: Attempt) -> tuple[str, str | None]:
     exit_ = exit_of(attempt.end.body.get("exit", {}))
     spawning = attempt.first("SPAWNING")
     spec = {} if spawning is None else spawning.body.get("spec", {})
-    stop = attempt.first("STOP_REQUESTED")
+    stop = attempt.stop
     if exit_ is None:
         return "LOST", None
     if stop is not None and stop.body.get("cause") in ("limit", "health"):

@@ -74,6 +74,13 @@ class Attempt:
         return next((row for row in self.rows if row.type in types), None)
 
     @property
+    def stop(self) -> Row | None:
+        """The STOP_REQUESTED that counts: the last one, but a limit or its health stays the cause."""
+        asked = self.of("STOP_REQUESTED")
+        policies = [row for row in asked if row.body.get("cause") in ("limit", "health")]
+        return policies[0] if policies else asked[-1] if asked else None
+
+    @property
     def process(self) -> dict[str, Any] | None:
         """The identity in STARTED."""
         started = self.first("STARTED")

@@ -76,7 +76,7 @@ def what_follows(
     """The event that follows an outcome by policy, with the restarts used by then and the delay; None for none."""
     spawning, end = attempt.first("SPAWNING"), attempt.end
     rule: dict[str, Any] = {} if spawning is None else spawning.body.get("spec", {}).get("restart", {})
-    stop = attempt.first("STOP_REQUESTED")
+    stop = attempt.stop
     if end is None:
         return None  # what keeps a program from being executed stays so
     if stop is not None and stop.body.get("cause") == "restart":

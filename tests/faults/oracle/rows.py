@@ -69,7 +69,8 @@ class Shape:
         elif event.type == "RUNNING":
             row["running_at"] = event.occurred_at
         elif event.type == "STOP_REQUESTED":
-            self.stop = (self.stop or (body["cause"],))[0], body.get("reason")
+            first = self.stop and self.stop[0]
+            self.stop = first if first in ("limit", "health") else body["cause"], body.get("reason")
         elif event.type == "HEALTH_CHANGED":
             row["health"] = body["health"]
         elif event.type == "ZOMBIE_REAPED":
