@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from eventstore.errors import OutliveError, StoreUnavailable
 from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
 from eventstore.values import ExitUnknown
@@ -50,9 +53,23 @@ def fate(state: AgentState) -> str:
     return f"{state.name} has ended" if isinstance(phase, Ended) else f"{state.name} is {state.state}"
 
 
+@contextmanager
+def refused(what: str, instead: str) -> Iterator[None]:
+    """An order that the log must hold first is refused where it cannot: `StoreUnavailable` says what came `instead`."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"cannot {what}: cannot {_why(error)}; {instead}: try again when the log can be written"
+        ) from error
+
+
 def unrecorded(what: str, error: OutliveError) -> StoreUnavailable:
     """For whoever asked for what was done while the log could not be written."""
-    why = str(error).partition(";")[0].removeprefix("cannot ")
     return StoreUnavailable(
-        f"cannot record that {what}: cannot {why}; it is recorded once the log can be written again"
+        f"cannot record that {what}: cannot {_why(error)}; it is recorded once the log can be written again"
     )
+
+
+def _why(error: OutliveError) -> str:
+    return str(error).partition(";")[0].removeprefix("cannot ")

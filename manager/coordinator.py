@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, NameInUse, OutliveError, StoreUnavailable
 from eventstore.home_events import CoordinatorStopped
-from eventstore.state import AgentState, Live, Waiting
+from eventstore.state import Live, Waiting
 from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
@@ -31,9 +31,9 @@ from manager.conditions import (
     has_known_exit,
     is_known,
     is_over,
-    is_stopped_or_stuck,
     is_stuck,
     is_verified,
+    refused,
 )
 from manager.eventloop import event_loop, keep_awake
 from manager.home import Home, HomeLock
@@ -41,13 +41,14 @@ from manager.homeidentity import HomeIdentity
 from manager.homelog import HomeLog, open_log
 from manager.ledger import Ledger
 from manager.origin import Origin
-from manager.patience import AwaitedExits, all_or_any, unless_in_vain
+from manager.patience import all_or_any
 from manager.process import procfs
 from manager.replay import Replayed, replay
 from manager.sampling import Sampling
 from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
 from manager.takeover import take
+from manager.waits import Waits
 
 STARTS_A_COMMIT = 100
 START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
@@ -85,6 +86,7 @@ class Coordinator:
         try:
             self._thread.start()
             self.supervisor = self._prepared.result()
+            self._waits = Waits(self.ledger, self.supervisor.turn, self.supervisor.attached.get)
             self._loop.call_soon_threadsafe(self._sampling.begin, self._loop, self.supervisor)
         except BaseException:
             self._loop.close()
@@ -144,6 +146,7 @@ class Coordinator:
         for name, times in Counter(start.name for start in starts).items():
             if name in used or times > 1:
                 raise NameInUse(name=name, holder=used.get(name, "another of the same call"))
+        self.supervisor.release_attempts()
         ids = [secrets.token_hex(8) for _ in starts]
         for number, (agent_id, start) in enumerate(zip(ids, starts, strict=True), 1):
             command = do.Spawn(
@@ -154,42 +157,46 @@ class Coordinator:
                 boot_id=procfs.boot_id(),
             )
             self.supervisor.start(agent_id, command, start.request, origin)
-            if number % STARTS_A_COMMIT == 0:  # the launcher works on these while the next are recorded
-                await self.supervisor.turn.commit_soon()
-        await self.supervisor.turn.commit_soon()
+            if number % STARTS_A_COMMIT == 0 or number == len(starts):
+                # The launcher works on these while the next are recorded.
+                await self._recorded_starts(starts[(number - 1) // STARTS_A_COMMIT * STARTS_A_COMMIT :])
         if wait:
-            await self._all_verified(ids, is_verified)
+            await self._waits.all_verified(ids, is_verified)
         return ids
 
     async def stop(self, ids: Sequence[str], command: do.RequestStop, origin: Origin, *, wait: bool) -> None:
         """Stop agents side by side; with `wait`, until each has ended or its last deadline has passed."""
-        await self._settle_starts(ids, STOP_SETTLES_SECONDS)
+        await self._waits.settle_starts(ids, STOP_SETTLES_SECONDS)
         for agent_id in sorted(set(ids) & set(self.ledger.states), key=self._is_starting):
             self.supervisor.request_stop(agent_id, command, origin)  # refused last: where no process is known
         if wait:
-            await self._all_until(ids, is_stopped_or_stuck)
+            await self._waits.all_stopped(ids)
         else:
             names = ", ".join(self.ledger.states[one].name for one in ids if one in self.ledger.states)
             await self.supervisor.turn.recorded(f"the stop of {names} was begun")
 
     async def signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
-        """Send one signal, recorded first. Raises `InvalidRequest` when nothing of the agent runs."""
+        """Send one signal, recorded first. Raises `InvalidRequest` when nothing of the agent runs.
+
+        Raises `StoreUnavailable`, and sends nothing, when it cannot be recorded.
+        """
+        await self._waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
         if agent_id not in self.ledger.states:
             raise InvalidRequest(
                 "cannot signal an agent that has ended: there is no process; start it again first"
             )
-        await self._settle_starts([agent_id], STOP_SETTLES_SECONDS)
-        self.supervisor.send_signal(agent_id, command, origin)
-        await self.supervisor.turn.recorded(f"{self.ledger.states[agent_id].name} was sent the signal")
+        with refused(f"signal {self.ledger.states[agent_id].name}", "nothing was sent"):
+            self.supervisor.send_signal(agent_id, command, origin)
 
     async def observe_health(self, agent_id: str, command: do.ObserveHealth) -> None:
         """Record how a living agent does, if that is news."""
         if agent_id in self.ledger.states and self.supervisor.turn.apply(agent_id, command):
-            await self.supervisor.turn.commit_soon()
+            with contextlib.suppress(StoreUnavailable):  # recorded when it can be
+                await self.supervisor.turn.commit_soon()
 
     async def restart(self, agent_id: str, reason: str | None, origin: Origin, *, wait: bool) -> None:
         """Stop it if it runs, then start its next attempt with what the last one was started with."""
-        await self._settle_starts([agent_id], STOP_SETTLES_SECONDS)
+        await self._waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
         if agent_id not in self.ledger.states:
             self._load([agent_id])
         state = self.ledger.states[agent_id]
@@ -199,20 +206,25 @@ class Coordinator:
         if holder not in (None, agent_id):
             raise NameInUse(name=state.name, holder=holder or "")
         before = state.attempt
-        if state.is_final or isinstance(state.phase, Waiting):
-            self.supervisor.turn.apply(agent_id, do.Restart(reason=reason), origin)
-        else:
-            self.supervisor.request_stop(agent_id, do.RequestStop(cause="restart", reason=reason), origin)
+        with refused(f"restart {state.name}", "it is left as it is"):
+            if state.is_final or isinstance(state.phase, Waiting):
+                self.supervisor.turn.record(agent_id, do.Restart(reason=reason), origin)
+            else:
+                self.supervisor.request_stop(agent_id, do.RequestStop(cause="restart", reason=reason), origin)
+        self.supervisor.release_attempts()
         if wait:
-            await self._all_verified(
-                [agent_id], lambda s: is_stuck(s) or (s.attempt > before and is_verified(s))
+            await self._waits.all_verified(
+                [agent_id], lambda s: s.is_final or is_stuck(s) or (s.attempt > before and is_verified(s))
             )
         else:
             await self.supervisor.turn.commit_soon()
 
     async def wait(self, ids: Sequence[str], *, any_of_them: bool) -> None:
         """Until all (or any) of the agents have ended, with no further attempt to come."""
-        await all_or_any((self._all_until([agent_id], is_over) for agent_id in ids), any_of_them=any_of_them)
+        self.supervisor.release_attempts()
+        await all_or_any(
+            (self._waits.all_until([agent_id], is_over) for agent_id in ids), any_of_them=any_of_them
+        )
 
     async def recover(self, *, announce: bool) -> RecoveryReport:
         """Replay, compare, act; the same again changes nothing. `announce`: record each re-attachment."""
@@ -238,9 +250,11 @@ class Coordinator:
             after = self.ledger.states[agent_id].phase
             stops += isinstance(after, Live) and after.stop is not None and kind == "reattached"
         judged = [self.ledger.states[agent_id] for agent_id in looked_at]
+        if announce:
+            self.supervisor.release_attempts()
         await self.supervisor.turn.commit_soon()
         crash_point("coordinator.after_recovery")
-        await self._settle_starts(self.ledger.states, START_SETTLES_SECONDS)
+        await self._waits.settle_starts(self.ledger.states, START_SETTLES_SECONDS)
         self._unwatched_since = now_microseconds()
         report = RecoveryReport(
             reattached=counts.get("reattached", 0),
@@ -258,23 +272,12 @@ class Coordinator:
 
     # --- details ------------------------------------------------------------------------------------------------
 
-    async def _all_until(self, ids: Sequence[str], condition: Callable[[AgentState], bool]) -> None:
-        waits = [
-            self.supervisor.turn.until(agent_id, condition)
-            for agent_id in ids
-            if agent_id in self.ledger.states
-        ]
-        await asyncio.gather(*waits)
-
-    async def _all_verified(self, ids: Sequence[str], condition: Callable[[AgentState], bool]) -> None:
-        """So, or all that are not have ended and how cannot be recorded: nobody waits for room on a disk."""
-        awaited = AwaitedExits(self.ledger.states, self.supervisor.has_main_ended, ids, condition)
-        await unless_in_vain(self._all_until(ids, condition), awaited.are_all_that_lacks)
-
-    async def _settle_starts(self, ids: Iterable[str], seconds: float) -> None:
-        starting = [agent_id for agent_id in ids if self._is_starting(agent_id)]
-        with contextlib.suppress(TimeoutError, StoreUnavailable):  # watched, and recorded when it can be
-            await asyncio.wait_for(self._all_until(starting, is_known), seconds)
+    async def _recorded_starts(self, starts: Sequence[launching.Start]) -> None:
+        whom, they = (
+            (starts[0].name, "it was") if len(starts) == 1 else (f"{len(starts)} agents", "they were")
+        )
+        with refused(f"start {whom}", f"{they} not started"):
+            await self.supervisor.turn.commit_soon()
 
     def _is_starting(self, agent_id: str) -> bool:
         return agent_id in self.ledger.states and not is_known(self.ledger.states[agent_id])

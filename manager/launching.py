@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventstore.errors import InvalidRequest, OutliveError
+from eventstore.state import AgentState
 from eventstore.values import RecordedSpec
+from manager import commands as do
+from manager.process import procfs
 from manager.process.attempt_dir import read_as
 from manager.process.identity import TOKEN_VARIABLE
 from manager.spec import AgentSpec
@@ -79,6 +82,17 @@ def again(previous: Path) -> dict[str, Any]:
             "start a new agent with `outlive run`"
         )
     return body
+
+
+def next_attempt(agent_id: str, state: AgentState) -> do.Spawn:
+    """The command that starts the attempt after the one that `state` is about."""
+    return do.Spawn(
+        name=state.name,
+        spec=state.spec,
+        spec_digest=state.spec_digest,
+        directory=f"agents/{agent_id}/{state.attempt + 1}",
+        boot_id=procfs.boot_id(),
+    )
 
 
 def for_attempt(

@@ -7,8 +7,9 @@ history as it was. Where the answer to an append was lost, the log is asked what
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from eventstore.appending import Batch, Draft, draft
@@ -21,7 +22,7 @@ from eventstore.store import EventStore
 from manager.commands import Command, ConfirmStarted, ObserveExit, RecallSignal, Spawn
 from manager.decide import decide
 from manager.origin import Origin
-from manager.replay import replay
+from manager.replay import Replayed, replay
 
 
 class _Staged(NamedTuple):
@@ -43,14 +44,17 @@ class Ledger:
         epoch: int,
         clock: Callable[[], int],
         redacted: Callable[[Command, str], Command] = lambda command, _: command,
+        replayed: Callable[[EventStore, Sequence[str]], Mapping[str, Replayed]] = replay,
     ) -> None:
         self._store = store
         self._redacted = redacted
+        self._replayed = replayed
         self._clock = clock
         self._staged: list[_Staged] = []
         self._last: dict[str, tuple[str, str]] = {}  # agent → (correlation id, id of its last event)
         self._in_doubt: dict[str, str] = {}  # id → stream of the events of an append whose answer was lost
         self._found: list[str] = []  # agents whose dropped start is in the log
+        self._tentative: tuple[str, AgentState, tuple[str, str]] | None = None
         self._before_start: dict[str, tuple[AgentState | None, tuple[str, str]]] = {}
         self.epoch = epoch
         self.states: dict[str, AgentState] = {}
@@ -171,7 +175,7 @@ class Ledger:
         ours = known & {staged.event.event_id for staged in self._staged}
         dropped = {self._in_doubt[event_id] for event_id in known - ours}
         agents = [stream.removeprefix("agent/") for stream in sorted(dropped)]
-        found = replay(self._store, agents)
+        found = self._replayed(self._store, agents)
         self._staged = [
             staged
             for staged in self._staged
@@ -186,8 +190,25 @@ class Ledger:
         found, self._found = self._found, []
         return found
 
-    def drop_starts(self) -> list[str]:
-        """Take back every SPAWNING that is not durable, and all that was staged of that attempt: it is not launched."""
+    @contextlib.contextmanager
+    def or_nothing(self, agent_id: str) -> Iterator[None]:
+        """What is staged of the agent in this block, while nothing else is, is durable at its end or taken back."""
+        if agent_id in self.states:
+            self._tentative = (agent_id, self.states[agent_id], self._last[agent_id])
+        try:
+            yield
+        finally:
+            self._tentative = None
+
+    def take_back(self) -> list[str]:
+        """Take back every SPAWNING that is not durable, and all that was staged of that attempt: it is not launched.
+
+        The agents that these were of. What was staged within `or_nothing` goes, too.
+        """
+        if self._tentative is not None:
+            agent_id, before, last = self._tentative
+            self._staged.clear()
+            self.believe(agent_id, before, *last)
         dropped: list[str] = []
         kept: list[_Staged] = []
         for staged in self._staged:

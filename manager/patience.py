@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 from eventstore.state import AgentState, Live
 from manager.conditions import is_stopped_or_stuck
 from manager.deadlines import until_next_stage
 
-LOOKS = 5
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.25
 RECORDED_SECONDS = 5.0  # for an end to be recorded
 
 Condition = Callable[[AgentState], bool]
 
 
-class AwaitedExits(NamedTuple):
-    """What keeps agents from a condition may be that their shims cannot write how they ended: no room, say."""
+async def unless_in_vain(wait: Coroutine[Any, Any, None], patience: Callable[[], float | None]) -> bool:
+    """True once `wait` is over; False once it was seen to be in vain for long enough. Raises what `wait` raises.
 
-    states: Mapping[str, AgentState]
-    has_main_ended: Callable[[str], bool]
-    ids: Sequence[str]
-    condition: Condition
-
-    def are_all_that_lacks(self) -> bool:
-        """Whether each that does not fulfil the condition has ended, with no tree that is waited for, too."""
-        short = [one for one in self.ids if one in self.states and not self.condition(self.states[one])]
-        ended = [one for one in short if self.states[one].spec.until != "tree" and self.has_main_ended(one)]
-        return bool(short) and ended == short
-
-
-async def unless_in_vain(wait: Coroutine[Any, Any, None], is_in_vain: Callable[[], bool]) -> None:
-    """Return once `wait` is over, or `is_in_vain` was true at `LOOKS` looks in a row. Raises what `wait` raises."""
+    `patience()`: None while it is not in vain, else for how many seconds that must be so.
+    """
     waiting = asyncio.ensure_future(wait)
-    looks = 0
+    since: float | None = None
     try:
-        while looks < LOOKS:
+        while True:
             done, _ = await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
             if done:
-                return waiting.result()
-            looks = looks + 1 if is_in_vain() else 0
+                waiting.result()
+                return True
+            seconds, now = patience(), time.monotonic()
+            since = None if seconds is None else since or now
+            if since is not None and seconds is not None and now - since >= seconds:
+                return False
     finally:
         waiting.cancel()
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from manager.ledger import Ledger
 from manager.memory import explain_kill
 from manager.observe import look, process_record_of
 from manager.origin import Origin
-from manager.process import procfs
 from manager.process.features import features
 from manager.process.kernel_log import KernelLog
 from manager.recovery import Conclusion, conclude
@@ -46,10 +46,11 @@ class Supervisor:
         self._home = home
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._attached: dict[str, Attachment] = {}
+        self.attached: dict[str, Attachment] = {}
         self._files = StatusFiles(home)
         self._kernel_log = KernelLog()
         self.ledger = ledger
+        self.holds_attempts = True  # until somebody wants more than an end: see `release_attempts`
         self._marks = stopmarks.StopMarks(home)
         self.turn = Turn(
             ledger,
@@ -66,7 +67,7 @@ class Supervisor:
         self._files.close()
         self._kernel_log.close()
         self.launchpad.close()
-        for agent_id in list(self._attached):
+        for agent_id in list(self.attached):
             self._detach(agent_id)
 
     # --- starting -----------------------------------------------------------------------------------------------
@@ -86,13 +87,7 @@ class Supervisor:
         state = self.ledger.states.get(agent_id)
         if state is None or not isinstance(state.phase, Waiting) or self.turn.deposed is not None:
             return
-        command = do.Spawn(
-            name=state.name,
-            spec=state.spec,
-            spec_digest=state.spec_digest,
-            directory=f"agents/{agent_id}/{state.phase.next_attempt}",
-            boot_id=procfs.boot_id(),
-        )
+        command = launching.next_attempt(agent_id, state)
         try:
             request = launching.again(self._home / state.directory)
         except launching.SpecLost as error:
@@ -107,7 +102,7 @@ class Supervisor:
         self.launchpad.launch(agent_id, request, attachment)
 
     def _on_report(self, agent_id: str, record: dict[str, Any]) -> None:
-        attachment, state = self._attached.get(agent_id), self.ledger.states.get(agent_id)
+        attachment, state = self.attached.get(agent_id), self.ledger.states.get(agent_id)
         if attachment is None or state is None or not isinstance(state.phase, Requested):
             return
         if record["record"] == "identity":
@@ -143,14 +138,8 @@ class Supervisor:
         self._attach(agent_id).later("look", UNPROVED_LOOK_SECONDS, lambda: self._look_again(agent_id))
 
     def _start_dropped(self, agent_id: str) -> None:
-        if (
-            agent_id in self.ledger.states
-        ):  # it waits for its next attempt, or the log has the start all the same
+        if agent_id in self.ledger.states:  # it waits for its next attempt, or the log has this start
             self.look_later(agent_id)
-
-    def has_main_ended(self, agent_id: str) -> bool:
-        """Whether an agent's main process is known to be over, recorded or not."""
-        return (held := self._attached.get(agent_id)) is not None and held.has_main_ended()
 
     def _pass_start_window(self, agent_id: str, attachment: Attachment) -> None:
         state = self.ledger.states.get(agent_id)
@@ -163,14 +152,14 @@ class Supervisor:
 
     def _attach(self, agent_id: str) -> Attachment:
         path = str(self._home / self.ledger.states[agent_id].directory)
-        attachment = self._attached.get(agent_id)
+        attachment = self.attached.get(agent_id)
         if attachment is None or attachment.path != path:  # it holds the attempt before
             self._detach(agent_id)
-            attachment = self._attached[agent_id] = Attachment(self._loop, path)
+            attachment = self.attached[agent_id] = Attachment(self._loop, path)
         return attachment
 
     def _detach(self, agent_id: str) -> None:
-        attachment = self._attached.pop(agent_id, None)
+        attachment = self.attached.pop(agent_id, None)
         if attachment is not None:
             attachment.close()
 
@@ -187,9 +176,19 @@ class Supervisor:
                 self.ledger.forget(agent_id)
 
     def arm_backoff(self, agent_id: str, state: AgentState) -> None:
-        """Start the next attempt when it is due, or at once if that has passed."""
+        """Start the next attempt when it is due, or at once if that has passed; none while attempts are held."""
+        if self.holds_attempts:
+            return
         seconds = until_next_attempt(state, self._clock())
         self._attach(agent_id).later("backoff", seconds, lambda: self.start_again(agent_id))
+
+    def release_attempts(self) -> None:
+        """From now on attempts are started when they are due: a command that ends agents starts none before it."""
+        if self.holds_attempts:
+            self.holds_attempts = False
+            for agent_id, state in self.ledger.states.items():
+                if isinstance(state.phase, Waiting):
+                    self.arm_backoff(agent_id, state)
 
     def _watch(self, agent_id: str, attachment: Attachment) -> None:
         is_watched = attachment.watch(
@@ -274,13 +273,18 @@ class Supervisor:
     # --- stopping and signalling --------------------------------------------------------------------------------
 
     def request_stop(self, agent_id: str, command: do.RequestStop, origin: Origin) -> None:
-        """Record the request with its first stage, then signal. Nothing follows where a stop is under way already."""
-        if self.turn.apply(agent_id, command, origin):
+        """Record the request with its first stage, then signal; a slow stop that is under way goes on as it was.
+
+        Raises `StoreUnavailable` where that of a restart cannot be recorded: it could not be started again.
+        """
+        is_first = self._stop_of(agent_id) is None
+        apply = self.turn.record if command.cause == "restart" else self.turn.apply
+        if apply(agent_id, command, origin) and (is_first or command.forced):
             self.turn.then(lambda: self.pursue_stop(agent_id))
 
     def pursue_stop(self, agent_id: str) -> None:
         """(Re)send the signals of the stage that is recorded, and go on when its deadline has passed."""
-        attachment, stop = self._attached.get(agent_id), self._stop_of(agent_id)
+        attachment, stop = self.attached.get(agent_id), self._stop_of(agent_id)
         if attachment is None or stop is None or self.turn.deposed is not None:
             return
         again = pursue(stop, attachment)
@@ -308,7 +312,9 @@ class Supervisor:
             attachment.later("stage", left, lambda: self._advance_stop(agent_id, attachment, last))
 
     def send_signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
-        """Record it, then send it to the main process. Raises `InvalidRequest` when none is known to run."""
-        self.turn.apply(agent_id, command, origin)
-        attachment = self._attach(agent_id)
-        self.turn.then(lambda: signal_main(attachment, command.signal))
+        """Record it, then send it to the main process.
+
+        Raises `InvalidRequest` when none is known to run, `StoreUnavailable` when it cannot be recorded.
+        """
+        self.turn.record(agent_id, command, origin)
+        self.turn.run(partial(signal_main, self._attach(agent_id), command.signal))

@@ -3,8 +3,8 @@
 Callbacks (orders, readable descriptors, timers) stage events in the ledger and queue effects; the commit is scheduled
 behind them, so that a thousand spawns or exits share one, and no effect runs before the events that announce it are
 durable. There is one exception: while the store cannot be written, agents can still be stopped, and what was done is
-recorded afterwards, in order. Starts then fail, and leave nothing behind; and whoever waits is told nothing that is not
-durable, but the reason why it is not.
+recorded afterwards, in order. Starts and other orders then fail, and leave nothing behind; and whoever waits is told
+nothing that is not durable, but the reason why it is not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class _Waiter(NamedTuple):
 
 
 class Turn:
-    """Commits and effects, in the running event loop. `deposed` is set once this coordinator must not act any more.
+    """Commits and effects, in the running event loop. `deposed` is set once this coordinator must not act any more,
+    `why_down` while the store cannot be written.
 
     `on_settled(agent_id, state)` is called after each commit for every agent whose moves it made durable;
     `on_dropped(agent_id)` for each start that could not be made so, and again when it turns out that it was;
@@ -63,8 +64,10 @@ class Turn:
         self._moved: dict[str, AgentState] = {}
         self._waiters: dict[str, list[_Waiter]] = {}
         self._commit_due: asyncio.Future[None] | None = None
+        self._due_at: asyncio.TimerHandle | None = None
         self._committed_at = 0.0
         self._down_since: float | None = None
+        self.why_down: OutliveError | None = None
         self._is_retry_due = False
         self.deposed: OutliveError | None = None
 
@@ -80,6 +83,14 @@ class Turn:
             self.commit_soon()
         return bool(events)
 
+    def record(self, agent_id: str, command: Command, origin: Origin) -> bool:
+        """`apply`, made durable at once. Raises also what a commit raises: nothing is changed then."""
+        self._commit_now()
+        with self._ledger.or_nothing(agent_id):
+            is_news = self.apply(agent_id, command, origin)
+            self._commit_now()
+        return is_news
+
     def then(self, run: Callable[[], None], *, start_of: str | None = None) -> None:
         """Do it after the next commit; the start of an agent only if that commit was made."""
         self._effects.append(_Effect(run, start_of))
@@ -91,8 +102,15 @@ class Turn:
             self._commit_due = self._loop.create_future()
             self._commit_due.add_done_callback(lambda future: future.exception())  # somebody has looked at it
             # After a pause, at once; in a burst, what comes within a few milliseconds shares one commit.
-            self._loop.call_at(self._committed_at + LEAST_PAUSE_SECONDS, self._commit)
+            self._due_at = self._loop.call_at(self._committed_at + LEAST_PAUSE_SECONDS, self._commit)
         return self._commit_due
+
+    def _commit_now(self) -> None:
+        due = self.commit_soon()
+        if self._due_at is not None:
+            self._due_at.cancel()
+        self._commit()
+        due.result()
 
     async def recorded(self, what: str) -> None:
         """Return once all that is staged is durable. Raises `StoreUnavailable`: `what` was done all the same."""
@@ -135,9 +153,9 @@ class Turn:
             crash_point("coordinator.after_commit")
         except (StoreUnavailable, StoreDamaged) as error:
             due.set_exception(error)
-            dropped = self._ledger.drop_starts()
+            dropped = self._ledger.take_back()
             effects = [effect for effect in effects if effect.start_of is None]
-            self._moved = {agent: state for agent, state in moved.items() if agent not in dropped}
+            self._moved = {agent: self._ledger.states[agent] for agent in moved if agent not in dropped}
             self._go_without_store(error)
             self._on_unrecorded()
         except OutliveError as error:
@@ -145,13 +163,13 @@ class Turn:
             due.set_exception(error)
             return
         else:
-            self._down_since = None
+            self._down_since = self.why_down = None
             effects = [effect for effect in effects if effect.start_of not in dropped]
             moved |= {agent: self._ledger.states[agent] for agent in dropped}
             due.set_result(None)
         self._committed_at = self._loop.time()
         for effect in effects:
-            self._run(effect.run)
+            self.run(effect.run)
         if self._down_since is None:
             self._settle(moved)
         for agent_id in dropped:
@@ -160,7 +178,7 @@ class Turn:
     def _go_without_store(self, error: OutliveError) -> None:
         """Try again soon; after more than a moment, tell those whose wait is over why that cannot be recorded."""
         now = self._loop.time()
-        self._down_since = self._down_since or now
+        self._down_since, self.why_down = self._down_since or now, error
         if not self._is_retry_due:
             self._is_retry_due = True
             self._loop.call_later(STORE_RETRY_SECONDS, self._retry)
@@ -168,11 +186,12 @@ class Turn:
             for waiter, state in self._satisfied(self._moved):
                 waiter.set_exception(unrecorded(fate(state), error))
 
-    def _run(self, effect: Callable[[], None]) -> None:
+    def run(self, effect: Callable[[], None]) -> None:
+        """Do what has been recorded."""
         try:
             effect()
         except OSError:  # out of descriptors or memory: the others do not suffer, and this one is done later
-            self._loop.call_later(EFFECT_RETRY_SECONDS, self._run, effect)
+            self._loop.call_later(EFFECT_RETRY_SECONDS, self.run, effect)
 
     def _retry(self) -> None:
         self._is_retry_due = False

@@ -66,13 +66,19 @@ def restart_command(*, agent: str, reason: str | None, no_wait: bool) -> int:
     from manager.errors import StartFailed
 
     session = current()
-    agent_id = session.view().agent(agent, vitals=False).id  # before a home is made for it
+    before = session.view().agent(agent, vitals=False)  # before a home is made for it
     with session.door() as door:
         try:
-            status = door.restart(agent_id, reason=reason, wait=not no_wait)
+            status = door.restart(before.id, reason=reason, wait=not no_wait)
         except StartFailed as error:
             return failed_start(session, error.status)
-    return show_started(session, status, is_waited=not no_wait)
+    code = show_started(session, status, is_waited=not no_wait)
+    if status.is_final and status.attempt == before.attempt and not no_wait:
+        complain(
+            f"cannot start {status.name} again: it was stopped meanwhile; see `outlive events {status.name}`"
+        )
+        return exit_codes.CONFLICT
+    return code
 
 
 def show_started(session: Session, status: AgentStatus, *, is_waited: bool) -> int:

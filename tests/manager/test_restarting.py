@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from eventstore.errors import NameInUse, UnknownAgent
+from eventstore.errors import InvalidRequest, NameInUse, UnknownAgent
 from manager import Manager, RestartPolicy, StartFailed
-from tests.support.agents import data, program, shell, types
+from manager.door import open_door
+from tests.support.agents import data, program, python, shell, types
 from tests.support.processes import eventually, runs
 from tests.support.promises import living
 
@@ -126,3 +128,50 @@ def test_what_fell_due_while_nobody_was_there(home: Path) -> None:
         assert [(status.attempt, status.state) for status in statuses] == [(2, "FAILED"), (2, "FAILED")]
         for name in ("early", "late"):
             assert types(manager, name).count("SPAWNING") == 2
+
+
+def test_a_command_that_ends_agents_started_what_was_due(home: Path) -> None:
+    """To stop it then: now it starts nothing, of no agent; the next that starts or waits for one goes on with them."""
+    with Manager.open(home) as manager:
+        for name in ("stopped", "killed", "other"):
+            spec = shell(home, "sleep 0.2; exit 1", restart=_policy(backoff_seconds=1.0, max_restarts=1))
+            manager.spawn(spec, name)
+        for name in ("stopped", "killed", "other"):
+            eventually(lambda name=name: manager.status(name).state == "BACKOFF", "the back-off begins")  # type: ignore[misc]
+        due = max(
+            data(manager, name, "RESTART_SCHEDULED")[0]["due_at"] for name in ("stopped", "killed", "other")
+        )
+    eventually(lambda: time.time() * 1e6 > due, "all are due")
+    with open_door(home, None, actor="test") as door:
+        with pytest.raises(InvalidRequest, match="it is BACKOFF, no process"):
+            door.signal("stopped", 10)
+        assert [(one.state, one.attempt) for one in door.stop(["stopped"])] == [("CANCELLED", 1)]
+    with open_door(home, None, actor="test") as door:
+        assert [(one.state, one.attempt) for one in door.kill(["killed"])] == [("CANCELLED", 1)]
+    with open_door(home, None, actor="test") as door:
+        assert not list(living(home))
+        assert [(one.state, one.attempt) for one in door.wait(["other"], timeout=60)] == [("FAILED", 2)]
+    with Manager.open(home) as manager:
+        kinds = [event.type for event in manager.events()]
+        assert (kinds.count("SPAWNING"), kinds.count("SIGTERM_SENT"), kinds.count("SIGKILL_SENT")) == (
+            4,
+            0,
+            0,
+        )
+
+
+def test_an_agent_came_back_that_was_stopped_during_its_restart(manager: Manager, home: Path) -> None:
+    """The stop of the restart was under way, so nothing followed from the order: now the last order counts."""
+    deaf = python(
+        home,
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)",
+    )
+    for name, stopped, state in (("it", False, "KILLED"), ("killed", True, "KILLED")):
+        agent = manager.spawn(deaf.model_copy(update={"stop_grace_seconds": (0.5, 0.5, 10.0)}), name)
+        eventually((home / agent.directory / "stdout.log").read_text, "it is deaf")
+        manager.restart(name, wait=False)
+        ended = manager.kill(name) if stopped else manager.stop(name)
+        assert (ended.state, ended.attempt) == (state, 1)
+        assert types(manager, name)[-1] == state
+        assert [one["cause"] for one in data(manager, name, "STOP_REQUESTED")] == ["restart", "user"]
+    assert types(manager, "it").count("SIGTERM_SENT") == 2

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from eventstore.errors import StoreUnavailable
-from manager import Manager
+from manager import Manager, waits
 from projections.checking import check
 from tests.support import story
 from tests.support.agents import data, program, types
@@ -90,12 +90,71 @@ def test_a_stop_was_acknowledged_that_could_not_be_recorded(small_disk: Path) ->
     home = small_disk / "home"
     with Manager.open(home) as manager:
         pid = manager.spawn(program(home, "sleep", "1000"), "it").pid or 0
+        manager.spawn(program(home, "sleep", "1000"), "killed")
         filler = _fill(small_disk)
-        with pytest.raises(StoreUnavailable):
+        begun = time.monotonic()
+        with pytest.raises(
+            StoreUnavailable, match=r"cannot record that it was stopped: .* the disk is full; it is rec"
+        ):
             manager.stop("it")
-        eventually(lambda: not runs(pid), "it is stopped although the disk is full")
+        assert not runs(pid), "it is stopped although the disk is full"
+        with pytest.raises(StoreUnavailable, match=r"cannot record that killed was stopped: "):
+            manager.kill("killed")
+        assert time.monotonic() - begun < 10.0, (
+            "as soon as it is gone: not after the 20 s that a stop may take"
+        )
         filler.unlink()
         assert manager.wait("it").state == "CANCELLED"
+        assert manager.wait("killed").state == "KILLED"
+        assert "STOP_TIMED_OUT" not in types(manager, "it")
+        _is_whole(manager)
+
+
+@pytest.mark.root
+def test_a_stop_waited_for_room_in_a_home_whose_log_is_elsewhere(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log can be written, the exit cannot: whoever waits is told, and it is recorded when there is room."""
+    monkeypatch.setattr(waits, "DOUBT_SECONDS", 1.0)
+    home = small_disk / "home"
+    with Manager.open(home, database_url=f"sqlite:///{tmp_path}/events.db") as manager:
+        manager.spawn(program(home, "sleep", "1000"), "it")
+        filler = _fill(small_disk)
+        with pytest.raises(StoreUnavailable, match=r"cannot record that it was stopped: .* into the home"):
+            manager.stop("it")
+        assert types(manager, "it")[-1] == "SIGTERM_SENT"
+        filler.unlink()
+        assert manager.wait("it").state == "CANCELLED"
+
+
+@pytest.mark.root
+def test_a_signal_was_sent_that_could_not_be_recorded(small_disk: Path) -> None:
+    """Nor is anything stopped that could not be started again: both are refused, and nothing of them follows."""
+    home = small_disk / "home"
+    with Manager.open(home) as manager:
+        it = manager.spawn(program(home, "sleep", "1000"), "it")
+        filler = _fill(small_disk)
+        with pytest.raises(
+            StoreUnavailable, match=r"cannot signal it: .* the disk is full; nothing was sent: try"
+        ):
+            manager.signal("it", 10)
+        with pytest.raises(
+            StoreUnavailable, match=r"cannot restart it: .* the disk is full; it is left as it is"
+        ):
+            manager.restart("it")
+        with pytest.raises(
+            StoreUnavailable, match=r"cannot start new: .* the disk is full; it was not started: try"
+        ):
+            manager.spawn(program(home, "sleep", "1000"), "new")
+        with pytest.raises(StoreUnavailable, match=r"cannot start 2 agents: .*; they were not started: try"):
+            manager.spawn_many([(None, program(home, "sleep", "1000"))] * 2)
+        assert manager.health("it").is_ok, "it is looked at all the same"
+        filler.unlink()
+        eventually(lambda: "HEALTH_CHANGED" in types(manager, "it"), "the log is caught up")
+        assert types(manager, "it") == ["SPAWNING", "STARTED", "RUNNING", "HEALTH_CHANGED"]
+        assert runs(it.pid or 0)
+        manager.signal("it", 10)
+        assert manager.wait("it").state == "FAILED"
         _is_whole(manager)
 
 

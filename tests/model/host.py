@@ -150,14 +150,28 @@ class Host:
             if signum == 9 or not self.attempts[owner].is_deaf:
                 self.finish(owner, ExitedBySignal(signal=signum, core_dumped=False))
 
-    def look(self, agent_id: str, believed: AgentState, *, is_recovery: bool) -> Observed:
-        """What `manager.observe` would find, with its claim of a directory that nobody has made."""
+    def look(self, agent_id: str, believed: AgentState, *, is_recovery: bool, is_held: bool) -> Observed:
+        """What `manager.observe` would find, with its claim of a directory that nobody has made.
+
+        `is_held`: the kernel tells how it ended, where its shim is lost.
+        """
         one = self.attempt((agent_id, believed.attempt))
         is_live = isinstance(believed.phase, Live)
         is_same_boot = believed.boot_id == self.boot
         if not is_live and is_same_boot and one.taken_by is None:
             one.taken_by = "recovery"
         is_claimed = not is_live and one.taken_by != "shim"
+        exit_ = one.written
+        is_gone = self._presence(agent_id, believed, one) == "gone"
+        if (
+            is_held
+            and is_live
+            and is_gone
+            and exit_ is None
+            and not one.is_shim_alive
+            and one.end is not None
+        ):
+            exit_ = ExitRecord(exit=one.end, source="pidfd", is_tree_complete=False)
         return Observed(
             observed_at=self.wall,
             is_recovery=is_recovery,
@@ -170,7 +184,7 @@ class Host:
             if one.executions
             else (False if self.is_alive(believed_key(agent_id, believed)) else None),
             failed_exec=one.failed_exec,
-            exit=one.written,
+            exit=exit_,
             process=self._presence(agent_id, believed, one),
             evidence="as the host has it",
             executed_at=one.executed_at,

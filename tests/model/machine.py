@@ -21,6 +21,7 @@ from tests.support.histories import SPEC
 
 AGENTS = ("a", "b")
 small = st.integers(0, 5)
+OUTCOMES = st.sampled_from(["ok", "ok", "ok", "refused", "unclear"])
 agents = st.sampled_from(AGENTS)
 RULES = [
     RestartRule(mode=mode, max_restarts=most, backoff_seconds=1.0, backoff_limit_seconds=3.0)  # type: ignore[arg-type]
@@ -69,17 +70,17 @@ class World(RuleBasedStateMachine):
     # --- orders
 
     @precondition(_is_free)
-    @rule(agent=agents, how=st.sampled_from(RULES), order=st.sampled_from(["start", "start", "restart"]))
-    def start(self, agent: str, how: RestartRule, order: str) -> None:
+    @rule(agent=agents, how=st.sampled_from(RULES), is_again=st.integers(0, 2), outcome=OUTCOMES)
+    def start(self, agent: str, how: RestartRule, is_again: int = 1, outcome: Any = "ok") -> None:
         """Somebody wants it to run."""
         known = self.store.state(agent) is not None or agent in self.coordinator.ledger.states
         if not known:
             self.coordinator.start(agent, replace(SPEC, restart=how))
-        elif order == "restart":
+        elif is_again == 0:
             state = self.coordinator.ledger.states.get(agent)
             if state is not None and isinstance(state.phase, Waiting):
                 self.hurried.add((agent, state.phase.next_attempt))
-            politely(lambda: self.coordinator.restart(agent))
+            politely(lambda: self.coordinator.restart(agent, outcome))
 
     @precondition(_is_free)
     @rule(agent=agents, is_forced=st.booleans(), is_quiet=st.booleans())
@@ -87,18 +88,18 @@ class World(RuleBasedStateMachine):
         """Somebody wants it to end; in a quiet hour, a turn of its own follows."""
         politely(lambda: self.coordinator.stop(agent, do.RequestStop(forced=is_forced)))
         if is_quiet:
-            self._turn(self.coordinator)
+            self.coordinator.turn()
 
     @precondition(_is_free)
-    @rule(agent=agents, signum=st.sampled_from([15, 9]))
-    def signal(self, agent: str, signum: int) -> None:
+    @rule(agent=agents, signum=st.sampled_from([15, 9]), outcome=OUTCOMES)
+    def signal(self, agent: str, signum: int, outcome: Any) -> None:
         """Somebody wants it to be signalled."""
-        politely(lambda: self.coordinator.signal(agent, signum))
+        politely(lambda: self.coordinator.signal(agent, signum, outcome))
 
     # --- the coordinator's turns
 
     @precondition(_is_free)
-    @rule(outcome=st.sampled_from(["ok", "ok", "ok", "refused", "unclear"]))
+    @rule(outcome=OUTCOMES)
     def commit(self, outcome: Any) -> None:
         """The log takes what is staged, or does not, or does and cannot say so."""
         self.coordinator.commit(outcome)
@@ -113,12 +114,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def whole_turn(self) -> None:
         """What happens nearly always: a commit, and all that follows it."""
-        self._turn(self.coordinator)
-
-    def _turn(self, one: Coordinator) -> None:
-        one.commit("ok")
-        while one.ready:
-            one.ready.pop(0)()
+        self.coordinator.turn()
 
     @precondition(_is_free)
     @rule(agent=agents)
@@ -178,7 +174,7 @@ class World(RuleBasedStateMachine):
         assert self.before is not None
         while self.before.ready:
             self.before.ready.pop(0)()
-        self._turn(self.before)
+        self.before.turn()
         self.before = None
 
     @rule(
@@ -241,12 +237,12 @@ class World(RuleBasedStateMachine):
     def running_agents(self, hows: list[RestartRule]) -> None:
         """Some of the agents run from the beginning."""
         for agent, how in zip(AGENTS, hows, strict=False):
-            self.start(agent, how, "start")
-            self._turn(self.coordinator)
+            self.start(agent, how)
+            self.coordinator.turn()
             for _ in range(3):
                 self.host.advance(0, fails=False)
             self.coordinator.hear(agent)
-            self._turn(self.coordinator)
+            self.coordinator.turn()
 
     # --- promises
 
@@ -271,7 +267,7 @@ class World(RuleBasedStateMachine):
         self.now = None
         self.recover()
         for _ in range(60):
-            self._turn(self.coordinator)
+            self.coordinator.turn()
             self._carry_out()
             self.wait(11.0)
             if not self._is_under_way():

@@ -6,7 +6,7 @@ It does in single steps what `manager.turn` and `manager.supervisor` do, so that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 
 from eventstore.errors import InvalidRequest, OutliveError, StoreUnavailable
 from eventstore.state import AgentState, Live, Requested, State, Waiting
@@ -15,7 +15,7 @@ from manager import commands as do
 from manager import recovery
 from manager.deadlines import until_next_attempt, until_next_stage, until_start_window_passes
 from manager.ledger import Ledger
-from manager.recovery import Conclusion, ExitRecord, Observed
+from manager.recovery import Conclusion
 from tests.model.host import Host, Key
 from tests.model.store import FakeStore, Outcome
 
@@ -29,13 +29,14 @@ class Coordinator:
     def __init__(self, host: Host, store: FakeStore) -> None:
         store.epoch += 1
         self._host, self._store = host, store
-        self.ledger = Ledger(store, epoch=store.epoch, clock=lambda: host.wall)  # type: ignore[arg-type]
+        clock = lambda: host.wall  # noqa: E731
+        self.ledger = Ledger(store, epoch=store.epoch, clock=clock, replayed=FakeStore.replay)  # type: ignore[arg-type]
         self.ready: list[Step] = []
         self.timers: dict[tuple[str, str], tuple[float, Step]] = {}
         self.handles: dict[str, Key] = {}
         self.is_deposed = False
         self.is_down = False
-        self._effects: list[tuple[bool, Step]] = []
+        self._effects: list[tuple[str | None, Step]] = []
         self._moved: dict[str, AgentState] = {}
         self._via: dict[str, str] = {}
         self._stage: dict[str, int] = {}
@@ -65,54 +66,69 @@ class Coordinator:
             boot_id=self._host.boot,
         )
         self._apply(agent_id, command)
-        self._then(lambda: self._launch((agent_id, attempt)), is_start=True)
+        self._then(lambda: self._launch((agent_id, attempt)), start_of=agent_id)
 
-    def restart(self, agent_id: str) -> None:
+    def restart(self, agent_id: str, outcome: Outcome) -> None:
         """Another attempt, after a stop where one runs. Raises `InvalidRequest` where that is not possible."""
         if agent_id not in self.ledger.states:
             self._load(agent_id)
         state = self.ledger.states[agent_id]
         if state.is_final or isinstance(state.phase, Waiting):
-            self._apply(agent_id, do.Restart())
-        else:
-            self.stop(agent_id, do.RequestStop(cause="restart"))
+            self._record(agent_id, do.Restart(), outcome)
+        elif self._record(agent_id, do.RequestStop(cause="restart"), outcome):
+            self._then(lambda: self._pursue(agent_id))
 
     def stop(self, agent_id: str, command: do.RequestStop) -> None:
         """Record it with its first stage, then signal."""
         if agent_id in self.ledger.states and self._apply(agent_id, command):
             self._then(lambda: self._pursue(agent_id))
 
-    def signal(self, agent_id: str, signum: int) -> None:
+    def signal(self, agent_id: str, signum: int, outcome: Outcome) -> None:
         """Record it, then send it."""
-        if agent_id in self.ledger.states:
-            self._apply(agent_id, do.SendSignal(signal=signum))
-            self._then(lambda: self._send(agent_id, signum))
+        if agent_id in self.ledger.states and self._record(agent_id, do.SendSignal(signal=signum), outcome):
+            self._send(agent_id, signum)
+
+    def _record(self, agent_id: str, command: do.Command, outcome: Outcome) -> bool:
+        """Whether anything followed, and is durable: else it is taken back."""
+        self.turn(outcome)
+        was_down = self.is_down
+        if was_down:
+            return False
+        with self.ledger.or_nothing(agent_id):
+            is_news = self._apply(agent_id, command)
+            self.turn(outcome)
+        return is_news and not self.is_down and not self.is_deposed
 
     # --- turns
+
+    def turn(self, outcome: Outcome = "ok") -> None:
+        """A commit, and all that follows it."""
+        self.commit(outcome)
+        while self.ready:
+            self.ready.pop(0)()
 
     def commit(self, outcome: Outcome) -> None:
         """Make durable what is staged. What follows waits in `ready`."""
         self._store.next_outcome = outcome
         effects, self._effects = self._effects, []
         moved, self._moved = self._moved, {}
-        dropped: list[str] = []
         try:
-            self.ledger.commit()
+            dropped = self.ledger.commit()
         except StoreUnavailable:
             self.is_down = True
-            dropped = self.ledger.drop_starts()
-            effects = [effect for effect in effects if not effect[0]]
-            self._moved = {agent: state for agent, state in moved.items() if agent not in dropped}
+            dropped = self.ledger.take_back()
+            effects = [effect for effect in effects if effect[0] is None]
+            self._moved = {agent: self.ledger.states[agent] for agent in moved if agent not in dropped}
         except OutliveError:
             self.is_deposed = True
             return
         else:
             self.is_down = False
-        self.ready = [run for _, run in effects]
+            moved |= {agent: self.ledger.states[agent] for agent in dropped}
+        self.ready = [run for start_of, run in effects if start_of not in dropped]
         if not self.is_down:
             self.ready.append(lambda: self._settle(moved))
-        elif dropped:
-            self.ready.append(lambda: self._retry_starts(dropped))
+        self.ready += [partial(self._look_later, agent) for agent in dropped if agent in self.ledger.states]
 
     def tick(self) -> None:
         """Whatever waits for a time that has come."""
@@ -134,9 +150,9 @@ class Coordinator:
             self._moved[agent_id] = self.ledger.states[agent_id]
         return bool(events)
 
-    def _then(self, run: Step, *, is_start: bool = False) -> None:
+    def _then(self, run: Step, *, start_of: str | None = None) -> None:
         if not self.is_deposed:
-            self._effects.append((is_start, run))
+            self._effects.append((start_of, run))
 
     def _later(self, agent_id: str, kind: str, seconds: float, run: Step) -> None:
         self.timers[agent_id, kind] = (self._host.monotonic + seconds, run)
@@ -165,11 +181,8 @@ class Coordinator:
         if state is not None and isinstance(state.phase, Waiting):
             self.start(agent_id, state.spec, state.phase.next_attempt)
 
-    def _retry_starts(self, dropped: list[str]) -> None:
-        for agent_id in dropped:
-            state = self.ledger.states.get(agent_id)
-            if state is not None and isinstance(state.phase, Waiting):
-                self._later(agent_id, "backoff", LOOK_SECONDS, lambda i=agent_id: self._start_again(i))  # type: ignore[misc]
+    def _look_later(self, agent_id: str) -> None:
+        self._later(agent_id, "look", LOOK_SECONDS, lambda: self.look(agent_id))
 
     # --- the system
 
@@ -224,8 +237,8 @@ class Coordinator:
         if isinstance(state.phase, Waiting):
             self._arm_backoff(agent_id, state)
             return
-        observed = self._host.look(agent_id, state, is_recovery=is_recovery)
-        observed = self._with_kernel_exit(agent_id, state, observed)
+        is_held = self.handles.get(agent_id) == (agent_id, state.attempt)
+        observed = self._host.look(agent_id, state, is_recovery=is_recovery, is_held=is_held)
         conclusion = recovery.conclude(state, observed, unwatched_seconds=1.0)
         for command in conclusion.commands:
             if isinstance(command, do.Reattach):
@@ -239,18 +252,10 @@ class Coordinator:
         if conclusion.watch:
             self._watch(agent_id, conclusion)
 
-    def _with_kernel_exit(self, agent_id: str, state: AgentState, observed: Observed) -> Observed:
-        one = self._host.attempt((agent_id, state.attempt))
-        is_orphan = isinstance(state.phase, Live) and observed.exit is None and not observed.is_shim_alive
-        is_held = self.handles.get(agent_id) == (agent_id, state.attempt)
-        if not is_orphan or observed.process != "gone" or not is_held or one.end is None:
-            return observed
-        return replace(observed, exit=ExitRecord(exit=one.end, source="pidfd", is_tree_complete=False))
-
     def _watch(self, agent_id: str, conclusion: Conclusion) -> None:
         state = self.ledger.states[agent_id]
         if conclusion.counts_as == "pending":
-            self._later(agent_id, "look", LOOK_SECONDS, lambda: self.look(agent_id))
+            self._look_later(agent_id)
         elif not isinstance(state.phase, Live):
             return
         elif state.phase.stop is not None:

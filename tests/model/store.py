@@ -10,6 +10,7 @@ from eventstore.errors import EpochFenced, StoreUnavailable, VersionConflict
 from eventstore.events import AgentEvent
 from eventstore.lifecycle import evolve
 from eventstore.state import AgentState
+from manager.replay import Replayed
 
 Outcome = Literal["ok", "refused", "unclear"]
 
@@ -21,6 +22,11 @@ class Row(NamedTuple):
     version: int
     event: AgentEvent
     at: int
+    event_id: str
+
+
+class _Last(NamedTuple):
+    correlation_id: str
     event_id: str
 
 
@@ -57,6 +63,18 @@ class FakeStore:
         if self.next_outcome == "unclear":
             raise StoreUnavailable("cannot tell whether it was appended")
         return added
+
+    def known(self, event_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are in the log; as `append_many` it cannot always be asked."""
+        if self.next_outcome == "refused":
+            raise StoreUnavailable("cannot read: no connection")
+        return {row.event_id for row in self.rows} & set(event_ids)
+
+    def replay(self, ids: Sequence[str]) -> dict[str, Replayed]:
+        """As `manager.replay.replay`; of the last event there are the ids that it is asked for."""
+        states = {agent_id: self.state(agent_id) for agent_id in ids}
+        last = {agent_id: _Last("", self.of(agent_id)[-1].event_id) for agent_id in ids}
+        return {one: Replayed(state, last[one]) for one, state in states.items() if state is not None}  # type: ignore[arg-type]
 
     def of(self, agent_id: str) -> list[Row]:
         """The rows of an agent in order."""

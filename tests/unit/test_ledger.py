@@ -112,7 +112,7 @@ def test_dropped_starts_leave_no_trace(ledger: Ledger, store: EventStore) -> Non
     ledger.stage("old", _spawn(2))
     ledger.stage("old", do.ReportFailedStart(phase="spec", errno=None, message="cannot start it again"))
     ledger.stage("new", _spawn())
-    assert sorted(ledger.drop_starts()) == ["new", "old"]
+    assert sorted(ledger.take_back()) == ["new", "old"]
     assert ledger.states == {"old": waiting}
     assert not ledger.has_staged
     ledger.stage("next", _spawn())
@@ -140,6 +140,28 @@ def test_a_fenced_ledger_keeps_what_it_could_not_write(store: EventStore) -> Non
     with pytest.raises(EpochFenced):
         old.commit()
     assert [row.type for row in store.read()] == ["COORDINATOR_STARTED"]
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_an_order_that_cannot_be_durable_leaves_no_trace(late: Ledger, is_lost: bool) -> None:
+    """It is taken back; where the log has it all the same, the next commit finds that, and what follows fits."""
+    late.stage("x", _spawn())
+    late.stage("x", do.ConfirmStarted(process=PROCESS))
+    store: Any = late._store
+    store.loses_answer = False
+    late.commit()
+    before = late.states["x"]
+    with late.or_nothing("x"):
+        late.stage("x", do.SendSignal(signal=10))
+        store.loses_answer = is_lost
+        if is_lost:
+            with pytest.raises(StoreUnavailable):
+                late.commit()
+        late.take_back()
+    assert (late.states, late.has_staged) == ({"x": before}, False)
+    late.stage("x", do.PassStartWindow())
+    assert late.commit() == ["x"] * is_lost
+    assert _types(late, "x")[2:] == (["SIGNAL_SENT"] if is_lost else ["RUNNING"])
 
 
 class _AnswersLate:
@@ -190,7 +212,7 @@ def test_a_dropped_start_that_the_log_has_is_found(late: Ledger) -> None:
     late.stage("x", _spawn())
     with pytest.raises(StoreUnavailable):
         late.commit()
-    assert late.drop_starts() == ["x"]
+    assert late.take_back() == ["x"]
     assert late.states == {}
     late.stage("y", replace(_spawn(), name="other"))
     assert late.commit() == ["x"]
@@ -206,7 +228,7 @@ def test_a_start_that_was_dropped_and_made_again_is_made_once(late: Ledger) -> N
     late.stage("x", _spawn())
     with pytest.raises(StoreUnavailable):
         late.commit()
-    late.drop_starts()
+    late.take_back()
     late.stage("x", _spawn())
     assert late.commit() == ["x"]
     assert _types(late, "x") == ["SPAWNING"]

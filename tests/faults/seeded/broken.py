@@ -110,7 +110,7 @@ def agents_are_ended_with_their_manager() -> None:
 
     def make(original: Any) -> Any:
         def close(supervisor: Supervisor) -> None:
-            for attachment in supervisor._attached.values():
+            for attachment in supervisor.attached.values():
                 if attachment.main is not None:
                     send_signal(attachment.main, 15)
             original(supervisor)
