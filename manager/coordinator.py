@@ -182,9 +182,7 @@ class Coordinator:
         """
         await self._waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
         if agent_id not in self.ledger.states:
-            raise InvalidRequest(
-                "cannot signal an agent that has ended: there is no process; start it again first"
-            )
+            raise InvalidRequest("cannot signal an agent that has ended: start it again first")
         with refused(f"signal {self.ledger.states[agent_id].name}", "nothing was sent"):
             self.supervisor.send_signal(agent_id, command, origin)
 
