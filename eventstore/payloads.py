@@ -30,25 +30,28 @@ ERASE = (
 _LEFT = "SELECT digest FROM payloads WHERE agent_id = ? AND erased_at IS NULL ORDER BY recorded_at, digest"
 _FIND = "SELECT content, salt, erased_at, erased_by FROM payloads WHERE digest = ?"
 _ALL = "SELECT digest, salt, content, erased_at FROM payloads ORDER BY recorded_at, digest"
+_ERASURES = "SELECT data FROM events WHERE type = 'PAYLOADS_ERASED' AND position > ? ORDER BY position"
 _NAMING = (
     "SELECT position, type, data FROM events WHERE type IN ('FAILED', 'PAYLOADS_ERASED') ORDER BY position"
 )
 
 
 class Payload(NamedTuple):
-    """A text on its way into the log. `salt`: `SALT_BYTES` random bytes; `error_line`, `likeness`: see `StoredText`."""
+    """A text on its way into the log.
+
+    `salt`: `SALT_BYTES` random bytes. `error_line`: the line by which failures are alike; erased with the text.
+    """
 
     agent_id: str
     salt: bytes
     content: str
-    error_line: str | None = None
-    likeness: str | None = None
+    error_line: str = ""
 
     @property
     def reference(self) -> StoredText:
         """What an event holds of it."""
         size = len(self.content.encode())
-        return StoredText(digest=_digest(self.salt, self.content), size_bytes=size, likeness=self.likeness)
+        return StoredText(digest=_digest(self.salt, self.content), size_bytes=size)
 
     def row(self, recorded_at: int) -> tuple[object, ...]:
         """The values of `INSERT`."""
@@ -62,10 +65,21 @@ class Found(NamedTuple):
     lines: tuple[str, ...]
     gone: str | None = None
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The lines to show: of an erased text, who erased it and when."""
+        return self.lines if self.gone is None else (self.gone,)
+
 
 def left_of(reader: Reader, agent_id: str) -> list[str]:
     """Digests of an agent's texts that are not erased, oldest first."""
     return [digest for (digest,) in reader.rows(_LEFT, (agent_id,))]
+
+
+def erased_after(reader: Reader, position: int) -> frozenset[str]:
+    """Digests of the texts that events after `position` say are erased."""
+    rows = reader.rows(_ERASURES, (position,))
+    return frozenset(digest for (data,) in rows for digest in json.loads(data)["digests"])
 
 
 def find(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> Found:
@@ -88,9 +102,8 @@ def find(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> Fo
 
 
 def lines_of(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> tuple[str, ...]:
-    """The lines to show of it: of an erased text, who erased it and when."""
-    found = find(reader, stored)
-    return found.lines if found.gone is None else (found.gone,)
+    """The lines to show of it."""
+    return find(reader, stored).shown
 
 
 def wrong(reader: Reader) -> Iterator[str]:

@@ -104,13 +104,13 @@ class PostgresBackend(Writing):
                 yield connection
 
     def scrub(self) -> bool:
-        """Write the table of texts anew without what was erased; False for a role that does not own it."""
+        """Write texts, and rows made from them, anew without what was erased; False for a role that owns them not."""
         require_same_process(self._pid, self._place)
         with self._only_thread(self._wait_seconds):
             connection = self._open()
             try:
                 # The driver's cursor: SQLAlchemy would begin a transaction, in which there is no VACUUM.
-                connection.connection.cursor().execute("VACUUM (FULL) payloads")
+                connection.connection.cursor().execute("VACUUM (FULL) payloads, runs")
             except errors.InsufficientPrivilege:
                 return False
             except Exception as error:

@@ -114,8 +114,8 @@ class StoredText:
     """A text that is kept beside the log, so that it can be erased: see `docs/redaction.md`.
 
     `digest`: SHA-256 (hex) over its salt and its UTF-8; its key in the table `payloads`. Null in what older releases
-    wrote into the event itself: that is in `text`, and cannot be erased. `likeness`: the first 16 hex digits of the
-    SHA-256 of its error line with what varies replaced, which tells like failures from others once it is erased.
+    wrote into the event itself: that is in `text`, and cannot be erased. `likeness`: a hash of its error line, which
+    some earlier versions wrote; null since, and read by nothing: whoever guesses an erased line could prove it by that.
     """
 
     digest: str | None

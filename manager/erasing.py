@@ -36,10 +36,13 @@ class Eraser:
 
     def erase(self, status: AgentStatus, reason: str | None, output: bool, actor: str) -> Erasure:
         """Erase all texts of an agent, recorded first; again, it finishes what was left half done."""
+        from projections.catchup import catch_up
+
         why = check_reason(reason)
         if why is not None:
             why = redactor_of(self._home / status.directory).text(why)
         texts = self._coordinator.call(self._record(status.id, why, output, actor)).result()
+        catch_up(self._coordinator.store)  # rows made from the texts, before what was overwritten is scrubbed
         is_scrubbed = self._coordinator.store.scrub()
         files = [str(path.relative_to(self._home)) for path in self._files(status.id, output, actor)]
         return Erasure(texts=texts, files=tuple(files), is_scrubbed=is_scrubbed)

@@ -22,7 +22,7 @@ from manager.process.identity import Identity, Match, prove
 from manager.process.signalling import ProvenProcess
 from manager.recovery import ExitRecord, FailedExec, Observed, Presence
 from manager.redaction import BY_RULES_ALONE
-from projections.fingerprint import error_line, likeness, normalised
+from projections.fingerprint import error_line, normalised
 
 
 class Look(NamedTuple):
@@ -109,7 +109,7 @@ def _last_output(path: str, files: AttemptFiles) -> Payload | None:
         return None
     agent_id = Path(path).parent.name
     line = normalised(error_line(lines))
-    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines), line, likeness(line))
+    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines), line)
 
 
 def _is_identity_lost(path: str, files: AttemptFiles) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import NullPool, Table, create_engine
+from sqlalchemy import TEXT, Column, MetaData, NullPool, Table, create_engine, insert
 
 from eventstore.reader import PAGE_ROWS, Reader
 from eventstore.statements import Statements
@@ -17,6 +17,9 @@ from projections.rows import Row
 
 Rows = Callable[[str, Sequence[object]], list[Any]]
 Key = tuple[Any, ...]
+
+# What a fold reads beside the log.
+_LINES = Table("payloads", MetaData(), Column("digest", TEXT, primary_key=True), Column("error_line", TEXT))
 
 
 @contextmanager
@@ -32,6 +35,10 @@ def folded_aside(reader: Reader, kind: Kind, *, until: int) -> Iterator[Rows]:
     with engine.connect() as connection:
         for table in kind.tables:
             table.create(connection)
+        _LINES.create(connection)
+        lines = in_order(reader.rows, _LINES)
+        while some := list(islice(lines, PAGE_ROWS)):
+            connection.execute(insert(_LINES), some)
         projection = kind.over(kind.tables)
         events = reader.events(until=until)
         while page := list(islice(events, PAGE_ROWS)):

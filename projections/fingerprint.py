@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 LONGEST_LINE = 2_000  # characters that are looked at
 LONGEST_SHOWN = 200
+ERASED = "(erased)"  # stands for the line that nobody has any more
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _DATE = r"\d{4}[-/.]\d{2}[-/.]\d{2}"
@@ -47,31 +48,27 @@ class Fingerprint(NamedTuple):
 
 def fingerprint(cause: str, exit_: Mapping[str, Any] | None, lines: Sequence[str]) -> Fingerprint:
     """The fingerprint of an end with this cause, `exit` as ZOMBIE_REAPED holds it, and the last lines of output."""
-    line = normalised(error_line(lines))
-    return Fingerprint(of_likeness(cause, exit_, likeness(line)), line)
+    return of_line(cause, exit_, normalised(error_line(lines)))
 
 
-def of_likeness(cause: str, exit_: Mapping[str, Any] | None, likeness_: str) -> str:
-    """The id of a fingerprint whose error line has this `likeness`."""
-    return _digest(json.dumps([cause, _what_counts(exit_), likeness_], separators=(",", ":")))
+def of_line(cause: str, exit_: Mapping[str, Any] | None, line: str | None) -> Fingerprint:
+    """The same by the normalised error line; null: erased, and cause and exit alone tell it apart."""
+    told = json.dumps([cause, _what_counts(exit_), line], separators=(",", ":"))
+    mark = hashlib.sha256(told.encode("ascii")).hexdigest()[:16]
+    return Fingerprint(mark, ERASED if line is None else line)
 
 
-def likeness(line: str) -> str:
-    """What stands for a normalised error line where the line itself may be erased: 16 hex digits."""
-    return _digest(line)
-
-
-def of_end(outcome: Mapping[str, Any], exit_: Mapping[str, Any] | None, lines: Sequence[str]) -> Fingerprint:
-    """The fingerprint of FAILED or LOST, whose data `outcome` is.
+def of_end(
+    outcome: Mapping[str, Any], exit_: Mapping[str, Any] | None, lines: Sequence[str] | None
+) -> Fingerprint:
+    """The fingerprint of FAILED or LOST, whose data `outcome` is; `lines` null: they are erased.
 
     Where there are no lines, as of a program that was not even started, its message or reason stands in for them.
-    What was erased is still told apart by its likeness.
     """
-    message = outcome.get("message") or outcome.get("reason")
-    cause, stored = str(outcome.get("cause", "unknown")), outcome.get("last_output")
-    found = fingerprint(cause, exit_, lines or ([str(message)] if message else []))
-    known = stored.get("likeness") if isinstance(stored, Mapping) else None
-    return found._replace(id=of_likeness(cause, exit_, known)) if known else found
+    message, cause = outcome.get("message") or outcome.get("reason"), str(outcome.get("cause", "unknown"))
+    if lines is None:
+        return of_line(cause, exit_, None)
+    return fingerprint(cause, exit_, lines or ([str(message)] if message else []))
 
 
 def error_line(lines: Sequence[str]) -> str:
@@ -91,10 +88,6 @@ def normalised(line: str) -> str:
 def plain(line: str) -> str:
     """The line without the escape sequences of terminals, and of bounded length."""
     return _ESCAPES.sub("", line[:LONGEST_LINE])
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _what_counts(exit_: Mapping[str, Any] | None) -> list[Any]:

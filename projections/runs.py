@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Table
 
 from eventstore import events as ev
 from eventstore.codec import UnknownEvent
+from eventstore.home_events import PayloadsErased
 from eventstore.lifecycle import TRANSITIONS
 from eventstore.record import RecordedEvent
 from eventstore.state import State
@@ -15,7 +16,7 @@ from eventstore.statements import Statements
 from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of, exit_columns
 from projections.checkpoints import FOLLOWING_VERSIONS
-from projections.fingerprint import fingerprint, of_likeness
+from projections.fingerprint import fingerprint, of_line
 from projections.rows import Row, json_list, json_object, upsert, values
 
 Key = tuple[str, int]
@@ -40,33 +41,44 @@ class RunsProjection:
         keys = {(agent_id_of(event.stream), event.attempt or 0) for event in mine}
         keys |= {(agent_id, attempt - 1) for agent_id, attempt in keys}
         known = self._known(statements, sorted(keys))
+        lines = _error_lines(statements, mine)
         touched: dict[Key, Row] = {}
         for event in mine:
             key = agent_id, attempt = agent_id_of(event.stream), event.attempt or 0
-            row = run_row(known.get(key), event, before=known.get((agent_id, attempt - 1)))
+            row = run_row(known.get(key), event, before=known.get((agent_id, attempt - 1)), lines=lines)
             if row is not None:
                 known[key] = touched[key] = row
+        for erasure in (event.event for event in events if event.type == PayloadsErased.TYPE):
+            if isinstance(erasure, PayloadsErased):
+                rows = self._rows(statements, "agent_id = ?", [erasure.agent_id]) | touched
+                touched |= {
+                    key: _erased(row) for key, row in rows.items() if row["output_digest"] in erasure.digests
+                }
         statements.run_many(self._upsert, values(self._table, list(touched.values())))
 
     def _known(self, statements: Statements, keys: list[Key]) -> dict[Key, Row]:
         found: dict[Key, Row] = {}
         for start in range(0, len(keys), _KEYS_A_QUERY):
             part = keys[start : start + _KEYS_A_QUERY]
-            query = (
-                f"SELECT {', '.join(self._columns)} FROM {self._table.name}"  # noqa: S608 (our own names)
-                f" WHERE (agent_id, attempt) IN (VALUES {', '.join(['(?, ?)'] * len(part))})"
-            )
-            for stored in statements.rows(query, [value for key in part for value in key]):
-                row = dict(zip(self._columns, stored, strict=True))
-                found[row["agent_id"], row["attempt"]] = row
+            where = f"(agent_id, attempt) IN (VALUES {', '.join(['(?, ?)'] * len(part))})"
+            found |= self._rows(statements, where, [value for key in part for value in key])
         return found
 
+    def _rows(self, statements: Statements, where: str, parameters: Sequence[object]) -> dict[Key, Row]:
+        query = f"SELECT {', '.join(self._columns)} FROM {self._table.name} WHERE {where}"  # noqa: S608 (our own names)
+        rows = [
+            dict(zip(self._columns, stored, strict=True)) for stored in statements.rows(query, parameters)
+        ]
+        return {(row["agent_id"], row["attempt"]): row for row in rows}
 
-def run_row(row: Row | None, recorded: RecordedEvent, *, before: Row | None) -> Row | None:
+
+def run_row(
+    row: Row | None, recorded: RecordedEvent, *, before: Row | None, lines: Mapping[str, str]
+) -> Row | None:
     """The row of an attempt after one of its events; `before`: that of the attempt before it. None: still no row.
 
-    Once judged an attempt stays as it is: a restart that is scheduled and then cancelled ends the agent and does not
-    change how the attempt before it ended.
+    `lines`: by digest, the error lines of texts that are not erased. Once judged an attempt stays as it is: a restart
+    that is scheduled and then cancelled ends the agent and does not change how the attempt before it ended.
     """
     event = recorded.event
     if isinstance(event, UnknownEvent):
@@ -84,7 +96,7 @@ def run_row(row: Row | None, recorded: RecordedEvent, *, before: Row | None) -> 
         "position": recorded.position,
     }
     if isinstance(event, ev.AgentFailed | ev.AgentLost):
-        changed |= _likeness(changed, event)
+        changed |= _likeness(changed, event, lines)
     return changed
 
 
@@ -166,17 +178,37 @@ def _judged(at: int, outcome: State) -> Row:
     return {"outcome": str(outcome), "judged_at": at}
 
 
-def _likeness(row: Row, event: ev.AgentFailed | ev.AgentLost) -> Row:
+def _likeness(row: Row, event: ev.AgentFailed | ev.AgentLost, lines: Mapping[str, str]) -> Row:
     """What failures of its kind share. The error line is here only where the log itself has it: nothing erasable."""
     output = event.last_output if isinstance(event, ev.AgentFailed) else None
-    lines = output.text.splitlines() if output and output.text else []
-    found = fingerprint(row["cause"], _exit(row), lines or (row["message"],))
-    if output is None or output.likeness is None:
+    if output is None or output.digest is None:
+        text = output.text.splitlines() if output and output.text else []
+        found = fingerprint(row["cause"], _exit(row), text or (row["message"],))
         return {"fingerprint": found.id, "error_line": found.line}
-    return {
-        "fingerprint": of_likeness(row["cause"], _exit(row), output.likeness),
-        "output_digest": output.digest,
-    }
+    line = lines.get(output.digest)
+    if line is None:
+        return _erased({**row, "output_digest": output.digest})
+    return {"fingerprint": of_line(row["cause"], _exit(row), line).id, "output_digest": output.digest}
+
+
+def _erased(row: Row) -> Row:
+    found = of_line(row["cause"], _exit(row), None)
+    return {**row, "fingerprint": found.id, "error_line": found.line}
+
+
+def _error_lines(statements: Statements, events: Sequence[RecordedEvent]) -> dict[str, str]:
+    failures = [event.event for event in events if event.type == ev.AgentFailed.TYPE]
+    outputs = [event.last_output for event in failures if isinstance(event, ev.AgentFailed)]
+    digests = [output.digest for output in outputs if output and output.digest]
+    found: dict[str, str] = {}
+    for start in range(0, len(digests), _KEYS_A_QUERY):
+        part = digests[start : start + _KEYS_A_QUERY]
+        query = (
+            "SELECT digest, error_line FROM payloads"  # noqa: S608 (marks)
+            f" WHERE error_line IS NOT NULL AND digest IN ({', '.join('?' * len(part))})"
+        )
+        found.update(statements.rows(query, part))
+    return found
 
 
 def _exit(row: Row) -> Row | None:

@@ -100,7 +100,7 @@ def collect(
         failures, is_all = _failures(reader)
         checkpoint = outside and _checkpoint(reader, outside.checkpoints, entries[0].row.home, head)
         last_output = {
-            entry.row.attempt or 0: payloads.lines_of(reader, entry.data.get("last_output"))
+            entry.row.attempt or 0: payloads.find(reader, entry.data.get("last_output"))
             for entry in entries
             if entry.type == "FAILED"
         }
@@ -167,7 +167,7 @@ def _failure(reader: Reader, row: tuple[Any, ...]) -> OtherFailure:
         name=str(_object(spawning).get("name", "")),
         outcome=outcome,
         exit=_object(reaped).get("exit"),
-        last_output=payloads.find(reader, outcome.data.get("last_output")).lines,
+        last_output=payloads.find(reader, outcome.data.get("last_output")),
     )
 
 

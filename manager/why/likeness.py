@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
+from eventstore.payloads import Found
 from manager.why.history import History
-from manager.why.material import FAILURES, Material
+from manager.why.material import FAILURES, Entry, Material
 from manager.why.parts import Alike, Similar
-from projections.fingerprint import of_end
+from projections.fingerprint import Fingerprint, of_end
 
 NEWEST = 5
 
 
-def alike(history: History, material: Material, lines: Sequence[str]) -> Alike | None:
+def alike(history: History, material: Material, written: Found) -> Alike | None:
     """The failures like that of an attempt; None for one that did not fail."""
     outcome = history.outcome
     if outcome is None or outcome.type not in FAILURES:
         return None
-    mine = of_end(outcome.data, history.exit, lines)
+    mine = _fingerprint(outcome, history.exit, written)
     others = [
         other
         for other in material.failures
         if other.outcome.position != outcome.position
-        and of_end(other.outcome.data, other.exit, other.last_output).id == mine.id
+        and _fingerprint(other.outcome, other.exit, other.last_output).id == mine.id
     ]
     others.sort(key=lambda other: -other.outcome.position)
     return Alike(
@@ -44,3 +46,7 @@ def alike(history: History, material: Material, lines: Sequence[str]) -> Alike |
         ),
         is_all=material.is_all_failures,
     )
+
+
+def _fingerprint(outcome: Entry, exit_: Mapping[str, Any] | None, written: Found) -> Fingerprint:
+    return of_end(outcome.data, exit_, None if written.gone else written.lines)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from eventstore.errors import StoreDamaged
+from eventstore.payloads import Found
 from eventstore.record import Head, RecordedEvent
 
 OUTCOMES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "KILLED", "LOST"})
@@ -70,7 +71,7 @@ class OtherFailure(NamedTuple):
     name: str
     outcome: Entry
     exit: Mapping[str, Any] | None
-    last_output: tuple[str, ...]
+    last_output: Found
 
 
 class Checkpoint(NamedTuple):
@@ -105,7 +106,7 @@ class Material:
     samples: tuple[Sample, ...]
     failures: tuple[OtherFailure, ...]
     is_all_failures: bool
-    last_output: Mapping[int, tuple[str, ...]]
+    last_output: Mapping[int, Found]
     is_alive: bool | None
     head: Head
     outside: Head | None

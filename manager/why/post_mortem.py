@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from eventstore.payloads import Found
 from eventstore.record import Head
 from manager.why.history import History, histories
 from manager.why.likeness import alike
@@ -49,7 +50,7 @@ def post_mortem(material: Material, attempt: int | None = None) -> PostMortem:
     is_last = number == max(found)
     home = _around(material.home, history)
     samples = tuple(sample for sample in material.samples if sample.attempt == number)
-    lines = material.last_output.get(number, ())
+    written = material.last_output.get(number, Found(()))
     events, omitted = _bounded(history.entries)
     started = history.first("STARTED")
     ended = _ended_at(history)
@@ -75,11 +76,11 @@ def post_mortem(material: Material, attempt: int | None = None) -> PostMortem:
         samples=samples,
         trend=trend(samples),
         resources=resources,
-        last_output=lines,
-        error_line=error_line(lines),
+        last_output=written.shown,
+        error_line=error_line(written.lines),
         left_over=_left_over(history),
         followed=_followed(history, found.get(number + 1), material.home),
-        alike=alike(history, material, lines),
+        alike=alike(history, material, written),
         last_failure=_last_failure(found, number, material),
         proof=Proof(
             first=_head(first),
@@ -200,7 +201,7 @@ def _last_failure(found: Mapping[int, History], number: int, material: Material)
             exit=its.exit,
             message=its.message,
             ended_at=found[earlier].ended_at or ended.at,
-            error_line=error_line(material.last_output.get(earlier, ())),
+            error_line=error_line(material.last_output.get(earlier, Found(())).lines),
         )
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -58,11 +59,28 @@ def test_what_an_agent_wrote_is_erased_and_the_log_is_whole(failed: CommandLine)
     assert next(failed.home.rglob("error.log")).read_text().startswith("[erased by uid:")
 
 
+def test_an_erased_line_could_be_guessed_by_its_hash(failed: CommandLine) -> None:
+    """No event and no row keeps a hash of it without salt; the failure counts as one of its cause and exit."""
+    mark = failed.json("why", "it")["alike"]["fingerprint"]
+    assert mark in failed("report", "failures", "--by", "fingerprint").stdout
+    assert failed("erase", "it").returncode == 0
+    guesses = (mark, hashlib.sha256(WORDS.encode()).hexdigest()[:16])
+    for file in (path for path in failed.home.rglob("*") if path.is_file()):
+        assert not [guess for guess in guesses if guess.encode() in file.read_bytes()], file
+    (row,) = failed.json("report", "failures", "--by", "fingerprint")["rows"]
+    told = failed.json("why", "it")
+    assert (row["group"], row["error_line"]) == (told["alike"]["fingerprint"], "(erased)")
+    assert (told["alike"]["line"], told["error_line"]) == ("(erased)", "")
+    for check in (("verify",), ("rebuild", "--check"), ("rebuild",), ("rebuild", "--check")):
+        assert failed(*check).returncode == 0
+
+
 FORGED = "UPDATE payloads SET content = 'somebody typed rm'"
 REMOVED = "DELETE FROM payloads"
 ERASED = "UPDATE payloads SET content = NULL, salt = NULL, erased_at = 1, erased_by = 'uid:0/cli'"
 
 
+@pytest.mark.damages
 @pytest.mark.parametrize(
     ("change", "said"), [(FORGED, "is not what"), (REMOVED, "is missing"), (ERASED, "no event says so")]
 )

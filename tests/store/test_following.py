@@ -140,8 +140,8 @@ def test_a_new_version_is_built_beside_the_old_one(
         seen.append(_dump(database.url, marks=False) == old)
 
     monkeypatch.setattr(rebuild, "_take_in", and_look)
-    monkeypatch.setattr(RunsProjection, "version", 2)
-    monkeypatch.setitem(FOLLOWING_VERSIONS, "runs", 2)
+    monkeypatch.setattr(RunsProjection, "version", RunsProjection.version + 1)
+    monkeypatch.setitem(FOLLOWING_VERSIONS, "runs", RunsProjection.version)
     stop = threading.Event()
     appended: list[str] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -17,8 +18,17 @@ from eventstore.home_events import PayloadsErased
 from eventstore.payloads import Payload
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
+from projections.agents import AgentsProjection
+from projections.catchup import catch_up
+from projections.checking import check
+from projections.fingerprint import of_line
+from projections.rebuild import rebuild
+from tests.store.agents import RUNNING, STARTED
 from tests.store.conftest import Database, on_sqlite
-from tests.support.histories import new, note
+from tests.support.histories import new, note, reaped, spawning
+
+SEVEN = {"kind": "code", "code": 7}
+LIVED: tuple[ev.Event, ...] = (spawning(), STARTED, RUNNING, reaped())
 
 
 def failure(payload: Payload) -> NewEvent:
@@ -87,6 +97,43 @@ def test_a_retried_append_brings_nothing_back(store: EventStore) -> None:
     assert len(shown) == 1
     assert shown[0].startswith("[erased by tests at 20")
     assert store.verify().is_intact
+
+
+def test_a_fingerprint_outlived_its_text(database: Database) -> None:
+    """It is that of the line while there is one, then that of cause and exit alone, whenever it is made."""
+    store = database.open(inline=[AgentsProjection()])
+
+    def marks() -> dict[str, tuple[str, str]]:
+        with closing(store.reader()) as reader:
+            rows = reader.rows("SELECT agent_id, fingerprint, error_line FROM report_attempts")
+        return {agent: (mark, line) for agent, mark, line in rows}
+
+    said = {agent: Payload(agent, agent.encode() * 32, "boom 7", "boom <n>") for agent in "abc"}
+    for agent, payload in said.items():
+        append(store, f"agent/{agent}", *map(new, LIVED), failure(payload))
+        if agent != "c":
+            catch_up(store)
+    boom, silent = (tuple(of_line("exit", SEVEN, line)) for line in ("boom <n>", None))
+    assert marks() == {"a": boom, "b": boom}
+    append(store, "home/h", erasure(said["a"], said["c"]))
+    assert check(store) == []  # of rows that have not taken in yet what is gone
+    catch_up(store)
+    assert marks() == {"a": silent, "b": boom, "c": silent}
+    assert check(store) == []
+    rebuild(store)
+    assert marks() == {"a": silent, "b": boom, "c": silent}
+
+
+def test_what_some_versions_said_of_a_text_is_read_and_ignored(store: EventStore) -> None:
+    """A hash of the line in the event stays, since the log is not changed; it makes no fingerprint any more."""
+    payload = Payload("a", b"s" * 32, "boom", "boom")
+    old = failure(payload)
+    assert isinstance(old.event, ev.AgentFailed)
+    told = replace(old.event, last_output=replace(payload.reference, likeness="ab" * 8))
+    append(store, "agent/a", *map(new, LIVED), replace(old, event=told))
+    catch_up(store)
+    with closing(store.reader()) as reader:
+        assert reader.rows("SELECT fingerprint FROM runs") == [(of_line("exit", SEVEN, "boom").id,)]
 
 
 def test_texts_of_older_releases_are_read_where_they_are(store: EventStore) -> None:

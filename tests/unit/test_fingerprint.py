@@ -77,6 +77,15 @@ def test_cause_exit_and_words_tell_failures_apart() -> None:
     assert fingerprint("unknown", {"kind": "unknown", "reason": "b"}, ["failed"]) == different[5]
 
 
+def test_erased_failures_of_one_cause_and_exit_are_alike() -> None:
+    """Nothing of what they wrote tells them apart, and no line that an agent may write is taken for an erased one."""
+    failed = {"cause": "exit", "message": "ended with exit code 1"}
+    erased = of_end(failed, CODE_1, None)
+    assert erased.line == "(erased)"
+    assert erased.id not in {of_end(failed, CODE_1, lines).id for lines in ([], ["(erased)"], ["null"])}
+    assert erased.id != of_end(failed, {"kind": "code", "code": 2}, None).id
+
+
 def test_what_was_not_written_is_stood_in_for_by_the_message() -> None:
     """Programs that could not be started for the same reason are alike; others are not."""
     alike, other = (

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from eventstore import events as ev
+from eventstore.payloads import Found
 from eventstore.record import Head
 from eventstore.values import ExitedWithCode, Health
 from manager.why.history import History, histories
@@ -82,7 +83,7 @@ def test_an_attempt_that_was_called_off_does_not_change_how_the_one_before_ended
 
 def test_what_runs_tells_of_the_last_failure_and_where_it_began() -> None:
     """The last attempt is the one that is told of, with who started the agent first, and what failed before."""
-    found = post_mortem(material([*FIRST, DUE, *SECOND_LIFE], last_output={1: ("error: no lock",)}))
+    found = post_mortem(material([*FIRST, DUE, *SECOND_LIFE], last_output={1: Found(("error: no lock",))}))
     assert (found.attempt, found.attempts, found.verdict.cause) == (2, 2, "still running")
     assert found.last_failure is not None
     assert (found.last_failure.attempt, found.last_failure.error_line) == (1, "error: no lock")
@@ -136,13 +137,22 @@ def test_very_many_events_are_shown_in_part() -> None:
 
 def test_failures_that_are_alike() -> None:
     """The same cause, exit and error line but for numbers: newest first, its own one not counted."""
-    lines = ("error in row 3",)
+    lines = Found(("error in row 3",))
     others = [_other(f"o{n}", 100 * n, SEVEN if n != 2 else ExitedWithCode(code=8), n) for n in (1, 2, 3)]
     found = post_mortem(material(FIRST, last_output={1: lines}, failures=(*others, _own(lines)))).alike
     assert found is not None
     assert (found.line, found.count, found.agents) == ("error in row <n>", 2, 2)
     assert [one.agent_id for one in found.newest] == ["o3", "o1"]
     assert post_mortem(material(FIRST[:3])).alike is None
+
+
+def test_an_erasure_was_taken_for_an_error_line() -> None:
+    """`[erased by …]` is shown where the output was, and is neither its error line nor what makes failures alike."""
+    gone = Found((), "[erased by uid:0/cli at 2026]")
+    found = post_mortem(material(FIRST, last_output={1: gone}, failures=(_own(gone),)))
+    assert (found.last_output, found.error_line) == (("[erased by uid:0/cli at 2026]",), "")
+    assert found.alike is not None
+    assert found.alike.line == "(erased)"
 
 
 def test_the_sentence_names_who_ordered_the_signal() -> None:
@@ -161,11 +171,11 @@ def test_the_sentence_names_who_ordered_the_signal() -> None:
 def _other(agent_id: str, position: int, exit_: ExitedWithCode, number: int) -> OtherFailure:
     outcome = entries([FAILED], start=position, stream=f"agent/{agent_id}")[0]
     return OtherFailure(
-        agent_id, agent_id, outcome, {"kind": "code", "code": exit_.code}, (f"error in row {number}",)
+        agent_id, agent_id, outcome, {"kind": "code", "code": exit_.code}, Found((f"error in row {number}",))
     )
 
 
-def _own(lines: tuple[str, ...]) -> OtherFailure:
+def _own(lines: Found) -> OtherFailure:
     history: History = histories(entries(FIRST))[1]
     outcome = history.outcome
     assert isinstance(outcome, Entry)
