@@ -96,7 +96,9 @@ $(INSTALLED): $(RUN) pyproject.toml requirements.lock
 	@touch $@
 
 $(BENCH_INSTALLED): $(INSTALLED)
-	@$(PIP) install 'supervisor>=4.3,<5' 'eventsourcing[postgres]>=9.5,<10' # the extra `bench`
+	@$(PIP) install 'supervisor>=4.3,<5' 'circus>=0.19,<0.20' 'eventsourcing[postgres]>=9.5,<10' # the extra `bench`
+	@! command -v npm > /dev/null || npm install --silent --no-fund --no-audit --prefix $(VENV)/pm2 'pm2@7' \
+	    || echo 'cannot install pm2: see above; it will be left out'
 	@touch $@
 
 $(FUZZ_INSTALLED): $(INSTALLED)

@@ -10,6 +10,9 @@ from benchmarks.harness import machine
 
 NAMES = (
     "spawn",
+    "stubborn",
+    "short",
+    "idle",
     "memory",
     "recovery",
     "exits",

@@ -13,16 +13,20 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-MEASURED_PACKAGES = ("outlive", "supervisor", "psutil", "sqlalchemy", "pydantic")
-HEADINGS = "{:<15}{:<10}{:>5}{:>10}{:>8}{:>10}{:>8}{:>10}"
+from benchmarks.processes import pss_bytes
+
+MEASURED_PACKAGES = ("outlive", "supervisor", "circus", "eventsourcing", "psutil", "sqlalchemy", "pydantic")
+HEADINGS = "{:<15}{:<10}{:>6}{:>5}{:>10}{:>8}{:>10}{:>8}{:>10}"
 
 
 class Peer(Protocol):
     """One process manager under measurement. Building it does nothing; `open` starts it with no process."""
 
     name: str
+    most: int | None
+    """No more sleepers than this are asked of it: it would take minutes."""
 
     def unavailable(self) -> str | None:
         """Why it cannot run here, or None."""
@@ -36,14 +40,17 @@ class Peer(Protocol):
     def start(self, count: int) -> float:
         """Start `count` sleepers; seconds until the manager reports each and each was seen executing."""
 
-    def pss_bytes(self) -> int:
-        """Proportional memory of the manager's own processes, sleepers left out."""
+    def pids(self) -> list[int]:
+        """The manager's own processes, sleepers left out."""
 
     def stop_all(self) -> float:
         """Stop every sleeper; seconds until none exists."""
 
     def close(self) -> None:
         """End the manager and whatever is left; its folders too. Safe after any failure."""
+
+
+P = TypeVar("P", bound=Peer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +67,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The medians of one peer, and its times as multiples of the baseline's (None without a baseline)."""
+    """The medians of one peer, and its times each as multiples of the baseline's (None without a baseline)."""
 
     peer: str
     version: str
+    count: int
     runs: int
     start_seconds: float
     stop_seconds: float
@@ -94,7 +102,9 @@ class Report:
         lines = [", ".join(f"{name} {value}" for name, value in self.machine.items())]
         lines.append(f"{self.count} sleepers, ratios to {self.baseline}\n")
         lines.append(
-            HEADINGS.format("peer", "version", "runs", "start s", "ratio", "stop s", "ratio", "KB each")
+            HEADINGS.format(
+                "peer", "version", "count", "runs", "start s", "ratio", "stop s", "ratio", "KB each"
+            )
         )
         lines += [_row(summary) for summary in self.summaries]
         lines += [f"{peer}: left out: {reason}" for peer, reason in self.skipped.items()]
@@ -123,11 +133,12 @@ def machine() -> dict[str, str]:
 def measure(make_peer: Callable[[], Peer], count: int) -> Run:
     """One run from nothing to nothing: open, start, weigh, stop, close."""
     peer = make_peer()
+    count = min(count, peer.most or count)
     try:
         peer.open()
-        idle_bytes = peer.pss_bytes()
+        idle_bytes = pss_bytes(peer.pids())
         start_seconds = peer.start(count)
-        loaded_bytes = peer.pss_bytes()
+        loaded_bytes = pss_bytes(peer.pids())
         stop_seconds = peer.stop_all()
     finally:
         peer.close()
@@ -144,8 +155,7 @@ def measure(make_peer: Callable[[], Peer], count: int) -> Run:
 def compare(makers: Sequence[Callable[[], Peer]], count: int, rounds: int, baseline: str) -> Report:
     """`rounds` runs of each peer in turn (A B C, A B C, …), so that a busy minute touches all of them alike."""
     taken_at, facts = datetime.now(UTC).isoformat(timespec="seconds"), machine()
-    skipped = {peer.name: reason for make in makers if (reason := (peer := make()).unavailable())}
-    able = [make for make in makers if make().name not in skipped]
+    able, skipped = able_and_skipped(makers)
     runs: list[Run] = []
     for number in range(1, rounds + 1):
         for make in able:
@@ -163,17 +173,29 @@ def compare(makers: Sequence[Callable[[], Peer]], count: int, rounds: int, basel
     )
 
 
+def able_and_skipped(makers: Sequence[Callable[[], P]]) -> tuple[list[Callable[[], P]], dict[str, str]]:
+    """Those that can run here; why the others cannot, by name."""
+    skipped = {peer.name: reason for make in makers if (reason := (peer := make()).unavailable())}
+    return [make for make in makers if make().name not in skipped], skipped
+
+
 def _summaries(runs: Sequence[Run], versions: dict[str, str], baseline: str) -> tuple[Summary, ...]:
     def mid(peer: str, field: str) -> float:
         return float(median(getattr(run, field) for run in runs if run.peer == peer))
 
+    def count(peer: str) -> int:
+        return next(run.count for run in runs if run.peer == peer)
+
     def ratio(peer: str, field: str) -> float | None:
-        return mid(peer, field) / mid(baseline, field) if baseline in versions else None
+        if baseline not in versions:
+            return None
+        return mid(peer, field) / count(peer) / (mid(baseline, field) / count(baseline))
 
     return tuple(
         Summary(
             peer=peer,
             version=versions[peer],
+            count=count(peer),
             runs=sum(run.peer == peer for run in runs),
             start_seconds=mid(peer, "start_seconds"),
             stop_seconds=mid(peer, "stop_seconds"),
@@ -189,7 +211,15 @@ def _summaries(runs: Sequence[Run], versions: dict[str, str], baseline: str) -> 
 def _row(s: Summary) -> str:
     start, stop, kilobytes = f"{s.start_seconds:.3f}", f"{s.stop_seconds:.3f}", f"{s.bytes_each / 1024:.1f}"
     return HEADINGS.format(
-        s.peer, s.version, s.runs, start, _ratio(s.start_ratio), stop, _ratio(s.stop_ratio), kilobytes
+        s.peer,
+        s.version,
+        s.count,
+        s.runs,
+        start,
+        _ratio(s.start_ratio),
+        stop,
+        _ratio(s.stop_ratio),
+        kilobytes,
     )
 
 

@@ -7,21 +7,25 @@ for the comparison with s6, whose folders are on a tmpfs. A start counts as done
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 
 from benchmarks.filesystem import fresh_folder, memory_folder
-from benchmarks.processes import SLEEPER, Stuck, end, pss_bytes, wait_until_sleeping
+from benchmarks.processes import SLEEPER, Stuck, end, wait_until_sleeping
 from manager.manager import Manager
 from manager.spec import AgentSpec
+from manager.status import AgentStatus, ExitStatus
 from manager.version import VERSION
 from manager.view import View
 from projections import queries
 
 START_SECONDS = 120.0
 GRACE = (30.0, 5.0, 5.0)
+ENDED_WELL = ExitStatus(kind="code", code=0)
+BATCH = 100  # short runs in one order
+TREE_SECONDS = 0.1  # the second stage of a stop, of the same grace
 SPEC = AgentSpec(command=SLEEPER, start_window_seconds=0.1)
 
 
@@ -29,9 +33,12 @@ class OutlivePeer:
     """A `Manager` on a home of its own."""
 
     name = "outlive"
+    most: int | None = None
     make_folder: Callable[[], contextlib.AbstractContextManager[Path]] = staticmethod(fresh_folder)
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = SLEEPER, grace_seconds: float | None = None) -> None:
+        self._spec = SPEC.model_copy(update={"command": tuple(command)})
+        self._grace = GRACE if grace_seconds is None else (grace_seconds - TREE_SECONDS, TREE_SECONDS, 5.0)
         self.manager: Manager | None = None
         self._place = contextlib.ExitStack()
         self._folder: Path | None = None
@@ -60,7 +67,7 @@ class OutlivePeer:
     def start(self, count: int) -> float:
         """Seconds until every agent is RUNNING in the log and executes the sleeper."""
         began_at = time.monotonic()
-        statuses = self._opened().spawn_many([(f"sleeper{number:05}", SPEC) for number in range(count)])
+        statuses = self._opened().spawn_many([(f"sleeper{number:05}", self._spec) for number in range(count)])
         if any(status.state != "RUNNING" for status in statuses):
             raise Stuck(
                 f"cannot measure outlive: {next(s.note for s in statuses if s.state != 'RUNNING')}; look at its home"
@@ -70,18 +77,38 @@ class OutlivePeer:
         self._family = self._all_processes()
         return seconds
 
-    def pss_bytes(self) -> int:
+    def run_all(self, count: int) -> float:
+        """Seconds for the command `count` times, ordered in batches, until each exit code is in the log: durable."""
+        manager = self._opened()
+        began_at = time.monotonic()
+        ordered: list[AgentStatus] = []
+        for first in range(0, count, BATCH):
+            numbers = range(first, min(first + BATCH, count))
+            ordered += manager.spawn_many(
+                [(f"short{number:05}", self._spec) for number in numbers], wait=False
+            )
+        ended = manager.wait_many(ordered, timeout=START_SECONDS)
+        seconds = time.monotonic() - began_at
+        wrong = next((status for status in ended if status.exit != ENDED_WELL), None)
+        if wrong is not None:
+            raise Stuck(
+                f"cannot measure outlive: {wrong.name} is {wrong.state}, {wrong.note}; look at its home"
+            )
+        return seconds
+
+    def pids(self) -> list[int]:
         """The coordinator (this program), the launcher, the shims."""
         own = [process.pid for process in self._family if process.name() != "sleep"]
-        return pss_bytes([psutil.Process().pid, *own])
+        return [psutil.Process().pid, *own]
 
     def stop_all(self) -> float:
         """Seconds until every agent is gone and its end is in the log."""
         began_at = time.monotonic()
-        stopped = self._opened().stop_all(grace=GRACE)
+        expected = "CANCELLED" if self._grace is GRACE else "KILLED"
+        stopped = self._opened().stop_all(grace=self._grace)
         seconds = time.monotonic() - began_at
-        if any(status.state != "CANCELLED" for status in stopped):
-            raise Stuck("cannot measure outlive: not every agent was stopped by SIGTERM; look at its home")
+        if any(status.state != expected for status in stopped):
+            raise Stuck("cannot measure outlive: not every agent was stopped; look at its home")
         return seconds
 
     def close(self) -> None:

@@ -1,15 +1,21 @@
 """`python -m benchmarks.peers`: how fast and how heavily each process manager runs N sleeping processes."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.harness import compare
+from benchmarks.circus_peer import CircusPeer
+from benchmarks.harness import Peer, compare
 from benchmarks.outlive_peer import OutliveOnTmpfs, OutlivePeer
+from benchmarks.pm2_peer import Pm2Peer
 from benchmarks.popen_peer import PopenPeer
 from benchmarks.s6_peer import S6Peer
 from benchmarks.supervisor_peer import SupervisorPeer
 
-PEERS = {peer.name: peer for peer in (OutlivePeer, OutliveOnTmpfs, PopenPeer, S6Peer, SupervisorPeer)}
+PEERS: dict[str, Callable[[], Peer]] = {
+    peer.name: peer
+    for peer in (OutlivePeer, OutliveOnTmpfs, PopenPeer, S6Peer, SupervisorPeer, CircusPeer, Pm2Peer)
+}
 
 
 def main() -> None:

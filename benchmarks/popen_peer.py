@@ -4,10 +4,11 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 
 import psutil
 
-from benchmarks.processes import SLEEPER, end, pss_bytes, wait_until_sleeping
+from benchmarks.processes import SLEEPER, end, wait_until_sleeping
 
 START_SECONDS = 120.0
 
@@ -16,8 +17,10 @@ class PopenPeer:
     """Starts each sleeper in a session of its own and keeps the `Popen` object. The manager is this very process."""
 
     name = "popen"
+    most: int | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = SLEEPER) -> None:
+        self._command = command
         self._children: list[subprocess.Popen[bytes]] = []
 
     def unavailable(self) -> str | None:
@@ -37,15 +40,23 @@ class PopenPeer:
         for _ in range(count):
             self._children.append(
                 subprocess.Popen(
-                    SLEEPER, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+                    self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
                 )
             )
         wait_until_sleeping((child.pid for child in self._children), began_at + START_SECONDS)
         return time.monotonic() - began_at
 
-    def pss_bytes(self) -> int:
-        """Memory of this program."""
-        return pss_bytes([os.getpid()])
+    def run_all(self, count: int) -> float:
+        """Seconds for the command `count` times, one after the other, by posix_spawn and wait."""
+        began_at = time.monotonic()
+        for _ in range(count):
+            _, status = os.waitpid(os.posix_spawn(self._command[0], list(self._command), os.environ), 0)
+            assert status == 0
+        return time.monotonic() - began_at
+
+    def pids(self) -> list[int]:
+        """The program that measures."""
+        return [os.getpid()]
 
     def stop_all(self) -> float:
         """Seconds from the first SIGTERM to the last exit status."""

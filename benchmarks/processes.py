@@ -1,6 +1,8 @@
 """What the kernel says about processes: the same questions for every manager that is measured."""
 
+import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +11,8 @@ import psutil
 
 POLL_SECONDS = 0.005
 SLEEPER = ("/bin/sleep", "1000000")
+# What is ignored stays ignored through an exec: the process is the sleeper, deaf to everything but SIGKILL.
+STUBBORN = ("/bin/sh", "-c", f'trap "" TERM INT && exec {" ".join(SLEEPER)}')
 END_SECONDS = 30.0
 
 
@@ -70,6 +74,27 @@ def pss_bytes(pids: Iterable[int]) -> int:
             continue
         total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
     return total
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """CPU time of all living threads, by the scheduler's own count; a process that is gone counts nothing."""
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                total += int(task.read_bytes().split()[0])
+    return total / 1e9
+
+
+def end_daemon(daemon: subprocess.Popen[bytes], others: Iterable[psutil.Process]) -> None:
+    """SIGKILL a manager, all that descends from it, and `others`. Raises `Stuck`.
+
+    All are stopped first: what is left of a manager would start again what was killed.
+    """
+    family = frozen_family(daemon.pid) if daemon.poll() is None else []
+    daemon.kill()
+    daemon.wait(timeout=END_SECONDS)
+    end([*family, *others])
 
 
 def end(processes: Iterable[psutil.Process]) -> None:

@@ -66,5 +66,10 @@ def ratio(value: float, to: float) -> str:
     return f"{value / to:.2f} ×"
 
 
+def times(value: float | None) -> str:
+    """`2.05 ×`; `-` where there is nothing to compare with."""
+    return "-" if value is None else f"{value:.2f} ×"
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"

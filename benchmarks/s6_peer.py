@@ -4,40 +4,37 @@ Its folders are on a tmpfs: on a disk s6 is measured as two to three times slowe
 described before the clock starts, as they would be on a machine where s6 is in use.
 """
 
+import shlex
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import (
-    POLL_SECONDS,
-    SLEEPER,
-    Stuck,
-    child_pids,
-    end,
-    frozen_family,
-    pss_bytes,
-    wait_until_sleeping,
-)
+from benchmarks.processes import POLL_SECONDS, SLEEPER, Stuck, child_pids, end_daemon, wait_until_sleeping
 
 TMPFS = Path("/dev/shm")
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
-STATUS_BYTES = (
-    35  # s6-svstat's own file: two 12-byte times, then the pid as 8 bytes big-endian, wait status, flags
-)
-PID_FIELD = slice(24, 32)
+# s6-svstat's own file: two 12-byte times, then the pid as 8 bytes big-endian, wait status, flags
+STATUS_BYTES = 35
+PID_FIELD, EXIT_CODE, FLAGS = slice(24, 32), 32, 34
+IS_READY = 8  # the flag of one that is up and says so, or is down and done with `finish`
+DEATH_BYTES = 14  # of one entry in `death_tally`
 
 
 class S6Peer:
     """A private `s6-svscan` over a folder of its own."""
 
     name = "s6"
+    most: int | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = SLEEPER, grace_seconds: float | None = None) -> None:
+        self._command = command
+        self._grace_seconds = grace_seconds
         self._folder: Path | None = None
         self._scanner: subprocess.Popen[bytes] | None = None
         self._sleepers: list[psutil.Process] = []
@@ -86,11 +83,20 @@ class S6Peer:
         self._sleepers = [psutil.Process(pid) for pid in pids]
         return seconds
 
-    def pss_bytes(self) -> int:
+    def run_all(self, count: int) -> float:
+        """Seconds from the scan to every status file saying that the command has ended with 0, once and for all."""
+        self._services = [self._describe(number, finish="exit 125") for number in range(count)]
+        began_at = time.monotonic()
+        subprocess.run(["s6-svscanctl", "-a", str(self._folder)], check=True)
+        for service in self._services:
+            while (code := _exit_code(service)) is None:
+                _check(began_at + START_SECONDS, f"{service.name} has not ended")
+            assert code == 0, service.name
+        return time.monotonic() - began_at
+
+    def pids(self) -> list[int]:
         """The scanner and its supervisors, one for each sleeper."""
-        if self._scanner is None:
-            return 0
-        return pss_bytes([self._scanner.pid, *child_pids(self._scanner.pid)])
+        return [] if self._scanner is None else [self._scanner.pid, *child_pids(self._scanner.pid)]
 
     def stop_all(self) -> float:
         """Seconds until every sleeper is gone, asked by the fifos that `s6-svc -d` writes to."""
@@ -103,31 +109,47 @@ class S6Peer:
     def close(self) -> None:
         """End the scanner, its supervisors and what they run; remove the folder."""
         if self._scanner is not None:
-            # All are stopped first: the scanner would start a killed supervisor again, and that one its sleeper.
-            family = frozen_family(self._scanner.pid) if self._scanner.poll() is None else []
-            self._scanner.kill()
-            self._scanner.wait(timeout=30)
-            end([*family, *self._sleepers])
+            end_daemon(self._scanner, self._sleepers)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _describe(self, number: int) -> Path:
+    def _describe(self, number: int, finish: str | None = None) -> Path:
         if self._folder is None:
             raise Stuck("cannot start: the peer is not open; call open() first")
         service = self._folder / f"sleeper{number:05}"
         service.mkdir()
-        run = service / "run"
-        run.write_text(f"#!/bin/sh\nexec {' '.join(SLEEPER)}\n", encoding="ascii")
-        run.chmod(0o755)
+        for name, line in (("run", f"exec {shlex.join(self._command)}"), ("finish", finish)):
+            if line is not None:
+                (service / name).write_text(f"#!/bin/sh\n{line}\n", encoding="ascii")
+                (service / name).chmod(0o755)
+        if self._grace_seconds is not None:
+            (service / "timeout-kill").write_text(f"{self._grace_seconds * 1e3:.0f}\n", encoding="ascii")
         return service
 
 
-def _reported_pid(service: Path) -> int | None:
+def _status(service: Path) -> bytes | None:
     try:
         status = (service / "supervise" / "status").read_bytes()
     except OSError:
         return None
-    return (int.from_bytes(status[PID_FIELD], "big") or None) if len(status) == STATUS_BYTES else None
+    return status if len(status) == STATUS_BYTES else None
+
+
+def _reported_pid(service: Path) -> int | None:
+    status = _status(service)
+    return None if status is None else int.from_bytes(status[PID_FIELD], "big") or None
+
+
+def _exit_code(service: Path) -> int | None:
+    """Of a service that has died and is not to be started again; None before."""
+    status = _status(service)
+    if status is None or any(status[PID_FIELD]) or not status[FLAGS] & IS_READY:
+        return None
+    try:
+        has_died = (service / "supervise" / "death_tally").stat().st_size >= DEATH_BYTES
+    except OSError:
+        return None
+    return status[EXIT_CODE] if has_died else None
 
 
 def _wait_gone(processes: list[psutil.Process], deadline_at: float) -> None:

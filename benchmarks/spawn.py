@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from benchmarks.filesystem import description
 from benchmarks.harness import Report, Run, compare
 from benchmarks.peers import PEERS
-from benchmarks.report import Section, in_seconds, kilobytes, ratio, spread
+from benchmarks.report import Section, in_seconds, kilobytes, spread, times
 
 BASELINE = "s6"
 
 
 def section(report: Report) -> Section:
     """The medians of each peer and their ratios to s6's."""
-    baseline = next((each for each in report.summaries if each.peer == BASELINE), None)
     rows = []
     for each in report.summaries:
         runs = [run for run in report.runs if run.peer == each.peer]
@@ -23,11 +22,11 @@ def section(report: Report) -> Section:
 
         rows.append(
             (
-                f"{each.peer} {each.version}",
+                f"{each.peer} {each.version}" + (f", {each.count} only" if each.count < report.count else ""),
                 told("start_seconds", in_seconds),
-                "-" if baseline is None else ratio(each.start_seconds, baseline.start_seconds),
+                times(each.start_ratio),
                 told("stop_seconds", in_seconds),
-                "-" if baseline is None else ratio(each.stop_seconds, baseline.stop_seconds),
+                times(each.stop_ratio),
                 kilobytes(each.bytes_each),
             )
         )
@@ -35,12 +34,13 @@ def section(report: Report) -> Section:
         title=f"Starting and stopping {report.count} sleepers",
         how=(
             "From the request until each is reported running and was seen executing; then from the request to stop "
-            "until none is left. Memory (PSS) is what the manager's own processes grew by, for each sleeper."
+            "until none is left. Ratios are of the times for each sleeper, where one had fewer. Memory (PSS) is what "
+            "the manager's own processes grew by, for each sleeper."
         ),
         headings=("manager", "start all", "to s6", "stop all", "to s6", "memory each"),
         rows=rows,
         notes=(
-            f"runs of each in turn: {len(report.runs) // max(len(report.summaries), 1)}",
+            f"runs of each in turn: {len(report.runs) // max(len(report.summaries), 1)}; pm2 by its command line",
             f"outlive's home: {description()}; s6 has its folders on a tmpfs, outlive-tmpfs has its home there",
             "outlive watches each for 0.1 s and has its RUNNING event on disk before it counts; the others record none",
             *(f"{peer} left out: {why}" for peer, why in report.skipped.items()),

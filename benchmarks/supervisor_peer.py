@@ -7,12 +7,14 @@ Listing 1,000 programs keeps it busy for about 0.4 s, so it is asked only once t
 """
 
 import resource
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,20 +22,12 @@ from xmlrpc.client import ServerProxy
 
 import psutil
 
-from benchmarks.processes import (
-    SLEEPER,
-    Stuck,
-    child_pids,
-    end,
-    frozen_family,
-    pss_bytes,
-    wait_until_sleeping,
-)
+from benchmarks.processes import SLEEPER, Stuck, child_pids, end_daemon, wait_until_sleeping
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.02
-RUNNING = 20  # supervisor.states.ProcessStates
+RUNNING, EXITED = 20, 100  # supervisor.states.ProcessStates
 
 DAEMON = """\
 [supervisord]
@@ -61,6 +55,7 @@ autostart=false
 startsecs=0
 stdout_logfile=NONE
 redirect_stderr=true
+{more}
 """
 
 
@@ -68,8 +63,11 @@ class SupervisorPeer:
     """A private `supervisord` in a folder of its own."""
 
     name = "supervisor"
+    most: int | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = SLEEPER, grace_seconds: float | None = None) -> None:
+        self._command = command
+        self._grace_seconds = grace_seconds
         self._folder: Path | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
         self._sleepers: list[psutil.Process] = []
@@ -105,10 +103,9 @@ class SupervisorPeer:
 
     def start(self, count: int) -> float:
         """Seconds from the request to the daemon reporting each RUNNING and each executing the sleeper."""
-        programs = self._place() / "programs" / "sleepers.conf"
-        programs.write_text(PROGRAMS.format(command=" ".join(SLEEPER), count=count), encoding="utf-8")
-        self._call("reloadConfig")
-        self._call("addProcessGroup", "sleeper")
+        self._describe(
+            count, "" if self._grace_seconds is None else f"stopwaitsecs={self._grace_seconds:.0f}"
+        )
         began_at = time.monotonic()
         deadline_at = began_at + START_SECONDS
         self._call("startProcessGroup", "sleeper", False)
@@ -123,9 +120,24 @@ class SupervisorPeer:
         self._sleepers = [psutil.Process(each["pid"]) for each in listed]
         return seconds
 
-    def pss_bytes(self) -> int:
+    def run_all(self, count: int) -> float:
+        """Seconds from the request to run the command `count` times to the daemon reporting each ended with 0."""
+        self._describe(count, "autorestart=false")
+        began_at = time.monotonic()
+        self._call("startProcessGroup", "sleeper", False)
+        while child_pids(self._daemon_pid()):
+            _check(began_at + START_SECONDS, "not every program has ended")
+        listed = self._list()
+        while any(each["state"] != EXITED for each in listed):
+            _check(began_at + START_SECONDS, "not every program is EXITED")
+            listed = self._list()
+        seconds = time.monotonic() - began_at
+        assert {each["exitstatus"] for each in listed} == {0}
+        return seconds
+
+    def pids(self) -> list[int]:
         """The daemon."""
-        return 0 if self._daemon is None else pss_bytes([self._daemon.pid])
+        return [] if self._daemon is None else [self._daemon.pid]
 
     def stop_all(self) -> float:
         """Seconds from the request until every sleeper is gone."""
@@ -138,10 +150,7 @@ class SupervisorPeer:
     def close(self) -> None:
         """End the daemon and what it runs; remove the folder."""
         if self._daemon is not None:
-            family = frozen_family(self._daemon.pid) if self._daemon.poll() is None else []
-            self._daemon.kill()
-            self._daemon.wait(timeout=30)
-            end([*family, *self._sleepers])
+            end_daemon(self._daemon, self._sleepers)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -149,6 +158,13 @@ class SupervisorPeer:
         """The command line of `supervisorctl status`."""
         control = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisorctl"]
         return [*control, "-c", str(self._place() / "supervisord.conf"), "status"]
+
+    def _describe(self, count: int, more: str) -> None:
+        programs = self._place() / "programs" / "sleepers.conf"
+        text = PROGRAMS.format(command=shlex.join(self._command), count=count, more=more)
+        programs.write_text(text, encoding="utf-8")
+        self._call("reloadConfig")
+        self._call("addProcessGroup", "sleeper")
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as trial:  # supervisor's own transport leaks one that is refused

@@ -8,14 +8,16 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+from benchmarks.circus_peer import CircusPeer
 from benchmarks.harness import Peer, compare, measure
 from benchmarks.outlive_peer import OutlivePeer
+from benchmarks.pm2_peer import Pm2Peer
 from benchmarks.popen_peer import PopenPeer
 from benchmarks.processes import SLEEPER
 from benchmarks.s6_peer import S6Peer
 from benchmarks.supervisor_peer import SupervisorPeer
 
-PEERS: list[Callable[[], Peer]] = [OutlivePeer, PopenPeer, S6Peer, SupervisorPeer]
+PEERS: list[Callable[[], Peer]] = [OutlivePeer, PopenPeer, S6Peer, SupervisorPeer, CircusPeer, Pm2Peer]
 MARK = "BENCHMARK_RUN"
 
 
