@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.outlive_peer import OutlivePeer
 from benchmarks.report import Section, milliseconds, ratio, spread
@@ -18,8 +19,7 @@ def outlive(count: int, rounds: int) -> tuple[list[float], list[float]]:
     try:
         peer.open()
         peer.start(count)
-        command = [sys.executable, "-m", "manager.cli.main", "--home", str(peer.home), "ps"]
-        return _measure(command, count, rounds)
+        return measure(ps(peer.home), count, rounds)
     finally:
         peer.close()
 
@@ -30,12 +30,18 @@ def supervisor(count: int, rounds: int) -> tuple[list[float], list[float]]:
     try:
         peer.open()
         peer.start(count)
-        return _measure(peer.status_command(), count, rounds)
+        return measure(peer.status_command(), count, rounds)
     finally:
         peer.close()
 
 
-def _measure(command: Sequence[str], count: int, rounds: int) -> tuple[list[float], list[float]]:
+def ps(home: Path) -> list[str]:
+    """The command line of `outlive ps`."""
+    return [sys.executable, "-m", "manager.cli.main", "--home", str(home), "ps"]
+
+
+def measure(command: Sequence[str], count: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Wall and CPU seconds of each call, which must list so many as RUNNING."""
     wall, cpu = [], []
     for number in range(rounds + 1):
         before, used_before = time.perf_counter(), _used_by_children()

@@ -15,6 +15,8 @@ class Section:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    picture: tuple[str, str] | None = None
+    """What it shows, and the file beside the results."""
 
     def as_markdown(self) -> str:
         """The section, with the load at its end: a busy machine shows in the spread."""
@@ -27,6 +29,8 @@ class Section:
             _line(["---"] * len(self.headings)),
         ]
         lines += [_line(row) for row in self.rows]
+        if self.picture is not None:
+            lines += ["", "![{}]({})".format(*self.picture)]
         load = f"load average afterwards: {os.getloadavg()[0]:.1f}"
         return "\n".join([*lines, "", *(f"* {note}" for note in (*self.notes, load)), ""])
 

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ],
             notes=(
                 f"runs of each in turn: {given.rounds}",
-                f"outlive: grace {first:g},{TREE_SECONDS:g},5: SIGTERM to the whole tree after {first:g} s, last SIGKILL",
+                f"outlive: grace {first:g},{TREE_SECONDS:g},5: SIGTERM to the tree after {first:g} s, then SIGKILL",
                 "supervisor: stopwaitsecs; s6: timeout-kill; circus: graceful_timeout",
                 *(f"{peer} left out: {why}" for peer, why in skipped.items()),
             ),

@@ -1,22 +1,26 @@
 """`python -m benchmarks.verify`: the hash chain of a long log computed anew, beside what others take to read theirs."""
 
 import argparse
+import contextlib
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from benchmarks.appends import BATCH, BODY, new_event
 from benchmarks.filesystem import description, fresh_folder
-from benchmarks.report import Section, ratio, spread
+from benchmarks.report import Section, spread, times
 from eventstore import segments
 from eventstore.appending import Batch
+from eventstore.codec import UnknownEvent
 from eventstore.reader import Reader
 from eventstore.store import EventStore
 
 LIFE = 10  # events of each agent
+PEER = "eventsourcing, replay (nothing to verify)"
 
 
 def make_log(url: str, count: int) -> None:
@@ -37,8 +41,8 @@ def make_log(url: str, count: int) -> None:
             )
 
 
-def measure(url: str, rounds: int) -> tuple[int, dict[str, list[float]]]:
-    """How many events there are; events a second of each way, in turns."""
+def measure(url: str, rounds: int, peer: Callable[[], Iterable[float]]) -> tuple[int, dict[str, list[float]]]:
+    """How many events there are; events a second of each way, in turns with those of `peer`."""
     reader = Reader.open(url)
     count = reader.head().position
     rates: dict[str, list[float]] = {}
@@ -46,60 +50,56 @@ def measure(url: str, rounds: int) -> tuple[int, dict[str, list[float]]]:
     def read() -> bool:
         return sum(1 for _ in reader.events()) == count
 
+    def replay() -> bool:
+        return sum(not isinstance(row.event, UnknownEvent) for row in reader.events()) == count
+
     ways: dict[str, Callable[[], bool]] = {
         f"outlive, verify in {len(os.sched_getaffinity(0))} processes": lambda: (
             segments.verify(url).is_intact
         ),
         "outlive, verify in 1 process": lambda: segments.verify(url, processes=1).is_intact,
         "outlive, rows read": read,
+        "outlive, replay into typed events": replay,
     }
     for _ in range(rounds):
         for name, way in ways.items():
             began_at = time.perf_counter()
             assert way(), name
             rates.setdefault(name, []).append(count / (time.perf_counter() - began_at))
+        for rate in peer():
+            rates.setdefault(PEER, []).append(rate)
     reader.close()
     return count, rates
 
 
-def peer(count: int, rounds: int) -> dict[str, list[float]]:
-    """The same of the eventsourcing package; nothing where it is not installed."""
-    try:
+def peer(count: int) -> Iterator[float]:
+    """Events a second of the eventsourcing package's replay; nothing where it is not installed."""
+    with contextlib.suppress(ImportError), fresh_folder() as folder:
         from benchmarks import eventsourcing_peer
-    except ImportError:
-        return {}
-    found = []
-    for _ in range(rounds):
-        with fresh_folder() as folder:
-            found.append(eventsourcing_peer.replay_rate(folder, BODY, count, BATCH))
-    return {"eventsourcing, replay (nothing to verify)": found}
+
+        yield eventsourcing_peer.replay_rate(folder, BODY, count, BATCH)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--peer-count", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--log", type=Path, help="use this database instead of making one")
-    arguments = parser.parse_args()
+    given = parser.parse_args(arguments)
     with fresh_folder() as folder:
-        path = arguments.log or folder / "events.db"
-        if arguments.log is None:
-            make_log(f"sqlite:///{path}", arguments.count)
-        count, rates = measure(f"sqlite:///{path}", arguments.rounds)
-    others = peer(arguments.peer_count, arguments.rounds)
-    floor = median(next(iter(others.values()))) if others else None
+        path = given.log or folder / "events.db"
+        if given.log is None:
+            make_log(f"sqlite:///{path}", given.count)
+        count, rates = measure(f"sqlite:///{path}", given.rounds, partial(peer, given.peer_count))
+    floor = median(rates[PEER]) if PEER in rates else None
     rows = [
-        (
-            name,
-            spread(values, "{:,.0f}".format),
-            "-" if floor is None else ratio(median(values), floor),
-        )
-        for name, values in (rates | others).items()
+        (name, spread(values, "{:,.0f}".format), times(floor and median(values) / floor))
+        for name, values in rates.items()
     ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    left_out = [] if others else ["eventsourcing left out: it is not installed (`pip install eventsourcing`)"]
+    left_out = [] if floor else ["eventsourcing left out: it is not installed (`pip install eventsourcing`)"]
     print(
         Section(
             title="Verifying a log, SQLite",
@@ -108,7 +108,7 @@ def main() -> None:
             headings=("what", "events a second", "to its replay"),
             rows=rows,
             notes=(
-                f"runs of each in turn: {arguments.rounds}; database on {description()}; at most {peak} MB",
+                f"runs of each in turn: {given.rounds}; database on {description()}; at most {peak} MB",
                 *left_out,
             ),
         ).as_markdown()

@@ -13,7 +13,7 @@ _LABEL_WIDTH, _BARS_WIDTH, _VALUE_WIDTH = 240, 480, 110
 _TOP, _STEP, _BAR, _BOTTOM = 64, 26, 18, 56
 _LABEL_CHARACTERS = 32
 _TICKS = 5
-_STYLE = """
+STYLE = """
     text { font: 13px system-ui, sans-serif; fill: #24292f }
     .title { font-size: 17px; font-weight: 600 } .note, .tick { fill: #57606a; font-size: 12px }
     .page { fill: #ffffff } .bar { fill: #2f6f9f } .line { stroke: #d0d7de }
@@ -33,7 +33,7 @@ class Bar(NamedTuple):
 def bar_chart(title: str, bars: Sequence[Bar], *, axis: str, note: str, text: Callable[[float], str]) -> str:
     """The SVG document. `axis` names the figure, `text` shows one of its values; all texts are made harmless."""
     most = max((bar.value for bar in bars if bar.value is not None), default=0.0)
-    step = _nice_step(most)
+    step = nice_step(most)
     end = step * max(1, math.ceil(most / step))
     width = _LABEL_WIDTH + _BARS_WIDTH + _VALUE_WIDTH
     bottom = _TOP + _STEP * max(1, len(bars))
@@ -41,7 +41,7 @@ def bar_chart(title: str, bars: Sequence[Bar], *, axis: str, note: str, text: Ca
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{_safe(title)}">',
-        f"<style>{_STYLE}\n</style>",
+        f"<style>{STYLE}\n</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
         f'<text class="title" x="16" y="28">{_safe(title)}</text>',
         f'<text class="note" x="16" y="48">{_safe(note)}</text>',
@@ -83,7 +83,7 @@ def _axis(end: float, step: float, bottom: int, name: str, text: Callable[[float
     ]
 
 
-def _nice_step(most: float) -> float:
+def nice_step(most: float) -> float:
     """1, 2 or 5 times a power of ten, of which some `_TICKS` reach `most`."""
     if most <= 0:
         return 1.0
