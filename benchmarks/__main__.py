@@ -1,12 +1,16 @@
 """`python -m benchmarks`: run them one after the other, each in a process of its own, into results.md."""
 
 import argparse
+import os
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.harness import machine
+from benchmarks.longlog import KEPT_LOGS
+from benchmarks.standing import RESULTS, section
 
 NAMES = (
     "spawn",
@@ -15,6 +19,7 @@ NAMES = (
     "idle",
     "memory",
     "recovery",
+    "growth",
     "exits",
     "sweep",
     "listing",
@@ -23,7 +28,6 @@ NAMES = (
     "verify",
     "prediction",
 )
-RESULTS = Path(__file__).with_name("results.md")
 
 
 def main() -> int:
@@ -33,22 +37,23 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     parts = [_head()]
-    failed = []
-    for name in arguments.only or NAMES:
-        sys.stderr.write(f"{name} …\n")
-        done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True, check=False
-        )
-        if done.returncode:
-            failed.append(name)
-            parts.append(
+    has_failed = False
+    with tempfile.TemporaryDirectory(prefix="outlive-bench-logs-") as logs:
+        for name in arguments.only or NAMES:
+            sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {name} …\n")
+            done = subprocess.run(
+                [sys.executable, "-m", f"benchmarks.{name}"],
+                stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, KEPT_LOGS: logs},
+            )  # fmt: skip
+            has_failed = has_failed or done.returncode != 0
+            failure = (
                 f"## {name}\n\nFailed with status {done.returncode}; run `python -m benchmarks.{name}`.\n"
             )
-        else:
-            parts.append(done.stdout)
-        arguments.output.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
-    sys.stderr.write(f"written to {arguments.output}\n")
-    return 1 if failed else 0
+            parts.append(failure if done.returncode else done.stdout.rstrip() + "\n")
+            measured = "\n".join(parts)
+            arguments.output.write_text(f"{measured}\n{section(measured)}", encoding="utf-8")
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} written to {arguments.output}\n")
+    return 1 if has_failed else 0
 
 
 def _head() -> str:

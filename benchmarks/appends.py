@@ -7,12 +7,12 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 from benchmarks.filesystem import description, fresh_folder
-from benchmarks.report import Section, ratio, spread
+from benchmarks.report import Section, spread, times
 from eventstore.appending import Batch
 from eventstore.events import AgentSpawning
 from eventstore.record import NewEvent
@@ -22,6 +22,7 @@ from projections.agents import AgentsProjection
 
 BATCH = 100
 THREADS = 16
+BARE, PEER = "sqlite3, one table, nothing checked", "eventsourcing, Application.save"
 BODY = "x" * 560  # as long as the JSON of the events that the log gets here
 SPEC = AgentSpec(command=("sleep", "1000")).recorded()
 
@@ -111,11 +112,11 @@ def bare(folder: Path, count: int, size: int) -> float:
         return _rate(count, work)
 
 
-def eventsourcing(folder: Path, count: int, size: int) -> float:
+def eventsourcing(folder: Path, count: int, size: int, threads: int = 1) -> float:
     """Events a second by that package, one new aggregate each. Raises ImportError."""
     from benchmarks import eventsourcing_peer
 
-    return eventsourcing_peer.rate(folder, BODY, count, size)
+    return eventsourcing_peer.rate(folder, BODY, count, size, threads)
 
 
 def _rate(count: int, work: Callable[[], object]) -> float:
@@ -135,48 +136,47 @@ def measure(count: int, rounds: int) -> tuple[dict[tuple[str, str], list[float]]
                 with opened(with_rows=with_rows) as store:
                     work(store, BATCH)  # the first appends also prepare statements
                     rates.setdefault((name, way), []).append(work(store, count))
-        for way, size in (("1 a commit", 1), (f"{BATCH} a commit", BATCH)):
-            with fresh_folder() as folder:
-                rates.setdefault(("sqlite3, one table, nothing checked", way), []).append(
-                    bare(folder, count, size)
-                )
+        for way, size, threads in zip(ways, (1, BATCH, 1), (1, 1, THREADS), strict=True):
+            if threads == 1:
+                with fresh_folder() as folder:
+                    rates.setdefault((BARE, way), []).append(bare(folder, count, size))
             try:
                 with fresh_folder() as folder:
-                    rates.setdefault(("eventsourcing, Application.save", way), []).append(
-                        eventsourcing(folder, count, size)
-                    )
+                    rate = eventsourcing(folder, count, size, threads)
+                rates.setdefault((PEER, way), []).append(rate)
             except ImportError:
-                rates.pop(("eventsourcing, Application.save", way), None)
                 left_out = "eventsourcing left out: it is not installed (`pip install eventsourcing`)"
     return rates, left_out
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    rates, left_out = measure(arguments.count, arguments.rounds)
-    floor = {way: median(values) for (name, way), values in rates.items() if name.startswith("sqlite3")}
+    given = parser.parse_args(arguments)
+    rates, left_out = measure(given.count, given.rounds)
     rows = [
         (
             name,
             way,
             spread(values, "{:,.0f}".format),
-            ratio(median(values), floor[way]) if way in floor else "-",
+            *(
+                times(median(values) / median(rates[floor, way]) if (floor, way) in rates else None)
+                for floor in (BARE, PEER)
+            ),
         )
         for (name, way), values in sorted(rates.items(), key=lambda item: item[0][1])
     ]
     print(
         Section(
             title="Durable appends, SQLite",
-            how=f"Events a second, {arguments.count:,} events of about {len(BODY)} bytes, synchronous=FULL: what is "
+            how=f"Events a second, {given.count:,} events of about {len(BODY)} bytes, synchronous=FULL: what is "
             "acknowledged is on disk. outlive checks ids and versions, chains hashes, and keeps the agents' rows.",
-            headings=("store", "appends", "events a second", "to sqlite3"),
+            headings=("store", "appends", "events a second", "to sqlite3", "to eventsourcing"),
             rows=rows,
             notes=(
-                f"runs of each in turn: {arguments.rounds}; database on {description()}",
+                f"runs of each in turn: {given.rounds}; database on {description()}",
                 *([left_out] if left_out else []),
             ),
         ).as_markdown()

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,23 @@ class Agent(_domain.Aggregate):  # type: ignore[misc]
         self.body = body
 
 
-def rate(folder: Path, body: str, count: int, size: int) -> float:
-    """Events a second through `Application.save`, `size` aggregates in each commit."""
+def rate(folder: Path, body: str, count: int, size: int, threads: int = 1) -> float:
+    """Events a second through `Application.save`, `size` aggregates in each commit, by so many threads at once."""
     environment = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{folder}/es.db"}
     agents = [Agent(body=body) for _ in range(count)]
     with contextlib.closing(_application.Application(env=environment)) as app:
+        pieces = [agents[start : start + size] for start in range(0, count, size)]
+
+        def work(number: int) -> None:
+            for piece in pieces[number::threads]:
+                app.save(*piece)
+
         began_at = time.perf_counter()
-        for start in range(0, count, size):
-            app.save(*agents[start : start + size])
+        if threads == 1:
+            work(0)
+        else:
+            with ThreadPoolExecutor(threads) as workers:
+                list(workers.map(work, range(threads)))
         return count / (time.perf_counter() - began_at)
 
 

@@ -73,20 +73,21 @@ def by_log(most: int, agents: int, rounds: int) -> dict[int, tuple[list[float], 
 
 def section_of_agents(took: dict[int, list[float]], left_out: Sequence[str]) -> Section:
     """The table of starts."""
-    few = median(took[min(took)])
+    each = {count: median(seconds) for count, seconds in took.items()}
+    least = {count: min((each[few] for few in each if few < count), default=None) for count in each}
     return Section(
         title="Growth: agents",
         how="`spawn_many` in an empty home, from the order until each is RUNNING in the log, durably, and was seen "
         "executing. Each is watched for 0.1 s, all at once: of few agents, that is most of the time.",
-        headings=("agents", "all", "each", "each, to the fewest"),
+        headings=("agents", "all", "each", "each, to the least of fewer"),
         rows=[
             (
                 f"{count:,}",
-                in_seconds(median(each) * count),
-                spread(each, milliseconds),
-                times(median(each) / few),
+                in_seconds(each[count] * count),
+                spread(seconds, milliseconds),
+                times((few := least[count]) and each[count] / few),
             )
-            for count, each in took.items()
+            for count, seconds in took.items()
         ],
         notes=(
             f"runs of each in turn: {len(took[min(took)])}; home: {description()}",

@@ -17,6 +17,7 @@ class Section:
     notes: Sequence[str] = ()
     picture: tuple[str, str] | None = None
     """What it shows, and the file beside the results."""
+    is_measured: bool = True
 
     def as_markdown(self) -> str:
         """The section, with the load at its end: a busy machine shows in the spread."""
@@ -31,8 +32,8 @@ class Section:
         lines += [_line(row) for row in self.rows]
         if self.picture is not None:
             lines += ["", "![{}]({})".format(*self.picture)]
-        load = f"load average afterwards: {os.getloadavg()[0]:.1f}"
-        return "\n".join([*lines, "", *(f"* {note}" for note in (*self.notes, load)), ""])
+        load = [f"load average afterwards: {os.getloadavg()[0]:.1f}"] if self.is_measured else []
+        return "\n".join([*lines, "", *(f"* {note}" for note in (*self.notes, *load)), ""])
 
 
 def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
