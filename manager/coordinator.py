@@ -86,7 +86,7 @@ class Coordinator:
         try:
             self._thread.start()
             self.supervisor = self._prepared.result()
-            self._waits = Waits(self.ledger, self.supervisor.turn, self.supervisor.attached.get)
+            self.waits = Waits(self.ledger, self.supervisor.turn, self.supervisor.attached.get)
             self._loop.call_soon_threadsafe(self._sampling.begin, self._loop, self.supervisor)
         except BaseException:
             self._loop.close()
@@ -161,16 +161,16 @@ class Coordinator:
                 # The launcher works on these while the next are recorded.
                 await self._recorded_starts(starts[(number - 1) // STARTS_A_COMMIT * STARTS_A_COMMIT :])
         if wait:
-            await self._waits.all_verified(ids, is_verified)
+            await self.waits.all_verified(ids, is_verified)
         return ids
 
     async def stop(self, ids: Sequence[str], command: do.RequestStop, origin: Origin, *, wait: bool) -> None:
         """Stop agents side by side; with `wait`, until each has ended or its last deadline has passed."""
-        await self._waits.settle_starts(ids, STOP_SETTLES_SECONDS)
+        await self.waits.settle_starts(ids, STOP_SETTLES_SECONDS)
         for agent_id in sorted(set(ids) & set(self.ledger.states), key=self._is_starting):
             self.supervisor.request_stop(agent_id, command, origin)  # refused last: where no process is known
         if wait:
-            await self._waits.all_stopped(ids)
+            await self.waits.all_stopped(ids)
         else:
             names = ", ".join(self.ledger.states[one].name for one in ids if one in self.ledger.states)
             await self.supervisor.turn.recorded(f"the stop of {names} was begun")
@@ -180,7 +180,7 @@ class Coordinator:
 
         Raises `StoreUnavailable`, and sends nothing, when it cannot be recorded.
         """
-        await self._waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
+        await self.waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
         if agent_id not in self.ledger.states:
             raise InvalidRequest("cannot signal an agent that has ended: start it again first")
         with refused(f"signal {self.ledger.states[agent_id].name}", "nothing was sent"):
@@ -194,7 +194,7 @@ class Coordinator:
 
     async def restart(self, agent_id: str, reason: str | None, origin: Origin, *, wait: bool) -> None:
         """Stop it if it runs, then start its next attempt with what the last one was started with."""
-        await self._waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
+        await self.waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
         if agent_id not in self.ledger.states:
             self._load([agent_id])
         state = self.ledger.states[agent_id]
@@ -211,7 +211,7 @@ class Coordinator:
                 self.supervisor.request_stop(agent_id, do.RequestStop(cause="restart", reason=reason), origin)
         self.supervisor.release_attempts()
         if wait:
-            await self._waits.all_verified(
+            await self.waits.all_verified(
                 [agent_id], lambda s: s.is_final or is_stuck(s) or (s.attempt > before and is_verified(s))
             )
         else:
@@ -221,7 +221,7 @@ class Coordinator:
         """Until all (or any) of the agents have ended, with no further attempt to come."""
         self.supervisor.release_attempts()
         await all_or_any(
-            (self._waits.all_until([agent_id], is_over) for agent_id in ids), any_of_them=any_of_them
+            (self.waits.all_until([agent_id], is_over) for agent_id in ids), any_of_them=any_of_them
         )
 
     async def recover(self, *, announce: bool) -> RecoveryReport:
@@ -252,7 +252,7 @@ class Coordinator:
             self.supervisor.release_attempts()
         await self.supervisor.turn.commit_soon()
         crash_point("coordinator.after_recovery")
-        await self._waits.settle_starts(self.ledger.states, START_SETTLES_SECONDS)
+        await self.waits.settle_starts(self.ledger.states, START_SETTLES_SECONDS)
         self._unwatched_since = now_microseconds()
         report = RecoveryReport(
             reattached=counts.get("reattached", 0),

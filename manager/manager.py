@@ -22,7 +22,6 @@ from manager.following import Following
 from manager.home import Home, find_home
 from manager.looking import AgentRef, Looking
 from manager.origin import Origin, user_name
-from manager.patience import stops_under_way
 from manager.recordable import check_reason
 from manager.refusals import RefusalLog
 from manager.requests import carry_out
@@ -246,11 +245,7 @@ class Manager(Looking):
 
     def finish_stops(self) -> list[AgentStatus]:
         """Wait for the stops that are under way, at most until their last deadlines; their agents as they are then."""
-        coordinator = self._coordinator
-        waits = stops_under_way(
-            coordinator.ledger.states, coordinator.supervisor.turn.until, now_microseconds()
-        )
-        return self._view.by_ids(self._do(waits))
+        return self._view.by_ids(self._do(self._coordinator.waits.finish_stops(now_microseconds())))
 
     def reap_zombies(self) -> list[AgentStatus]:
         """The agents whose end was still to be recorded, and now is. Shims reap; this collects what they saw."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 from eventstore.errors import OutliveError, StoreUnavailable
-from eventstore.state import AgentState
+from eventstore.state import AgentState, Live
 from manager.attachment import Attachment
-from manager.conditions import is_known, is_stopped_or_stuck, unrecorded
+from manager.conditions import is_known, is_stopped_or_stuck, is_stuck, unrecorded
+from manager.deadlines import until_next_stage
 from manager.ledger import Ledger
 from manager.patience import unless_in_vain
 from manager.stopping import leftovers
@@ -18,6 +20,7 @@ from manager.turn import Condition, Turn
 
 SURE_SECONDS = 0.5  # that an end cannot be recorded, while the log cannot be written
 DOUBT_SECONDS = 5.0  # the same while it can: a shim may be slow
+RECORDED_SECONDS = 5.0  # for an end to be recorded
 
 Ended = Literal["main", "tree"]
 
@@ -55,6 +58,26 @@ class Waits(NamedTuple):
         starting = [agent_id for agent_id in ids if agent_id in states and not is_known(states[agent_id])]
         with contextlib.suppress(TimeoutError, StoreUnavailable):  # watched, and recorded when it can be
             await asyncio.wait_for(self.all_until(starting, is_known), seconds)
+
+    async def finish_stops(self, now: int) -> list[str]:
+        """Until each stop that is under way has come to an end, or its recorded waits have passed; whose they are.
+
+        `now` in microseconds. Where only the record of an exit is wanting, as after a full disk, that is waited for.
+        """
+        phases = {agent_id: state.phase for agent_id, state in self.ledger.states.items()}
+        stops = {one: phase.stop for one, phase in phases.items() if isinstance(phase, Live) and phase.stop}
+        most = [
+            until_next_stage(stop, now) + sum(stop.grace_seconds[stop.stage :]) for stop in stops.values()
+        ]
+        with contextlib.suppress(TimeoutError):
+            waits = asyncio.gather(*(self.turn.until(one, partial(self._is_finished, one)) for one in stops))
+            await asyncio.wait_for(waits, max(most, default=0.0) + RECORDED_SECONDS)
+        return list(stops)
+
+    def _is_finished(self, agent_id: str, state: AgentState) -> bool:
+        held = self.held(agent_id)
+        has_ended = held is not None and held.has_main_ended()
+        return is_stopped_or_stuck(state) and not (has_ended and is_stuck(state))
 
     async def _unless_in_vain(
         self, ids: Sequence[str], condition: Condition, whole: Ended

@@ -15,6 +15,7 @@ import pytest
 from eventstore.errors import StoreUnavailable
 from manager import Manager, RestartPolicy
 from manager import commands as do
+from manager.door import open_door
 from manager.process import attempt_dir
 from manager.stopmarks import NAME_BYTES, PREFIX, name_for, parse, read
 from tests.faults.rooms import fill
@@ -77,17 +78,22 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 SCRIPT = """
 import sys
 from pathlib import Path
+from threading import Thread
 from manager import Manager
-from tests.support.agents import program, python
-home = Path(sys.argv[1])
-manager = Manager.open(home, actor="night shift")
-print("up", flush=True)
-for line in sys.stdin:
-    name, grace = line.split()
+manager = Manager.open(Path(sys.argv[1]), actor="night shift")
+
+def carry_out(name, how):
     try:
-        manager.stop(name, grace=tuple(map(float, grace.split(","))), reason="release 7 = ünsafe; " + "x" * 300)
+        if how == "kill":
+            manager.kill(name)
+        else:
+            manager.stop(name, grace=tuple(map(float, how.split(","))), reason="release 7 = ünsafe; " + "x" * 300)
     except Exception as error:
         print(error, flush=True)
+
+print("up", flush=True)
+for line in sys.stdin:
+    Thread(target=carry_out, args=line.split(), daemon=True).start()
 """
 
 
@@ -156,6 +162,34 @@ def test_a_stop_on_a_full_disk_was_lost_with_its_coordinator(disk: Disk) -> None
     with Manager.open(home) as manager:
         assert manager.recovery is not None
         assert (manager.recovery.ended, manager.status("it").attempt) == (0, 1)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("disk", ["tmpfs"], indirect=True)
+def test_a_stop_and_a_kill_at_once_on_a_full_disk_broke_the_next_recovery(disk: Disk) -> None:
+    """All their waits had passed when their coordinator was killed: it recovers, and nothing is started again."""
+    home = disk.path / "home"
+    with Manager.open(home) as manager:
+        always = RestartPolicy(mode="always", backoff_seconds=0.05)
+        spec = python(home, DEAF, restart=always).model_copy(update={"stop_grace_seconds": (0.1, 0.1, 0.2)})
+        eventually((home / manager.spawn(spec, "deaf").directory / "stdout.log").read_text, "it is deaf")
+    with another_process(home) as old:
+        empty = disk.fill()
+        _tell(old, "deaf 0.1,0.1,0.2")
+        _tell(old, "deaf kill")
+        eventually(lambda: not list(living(home)), "it is killed")
+        assert old.stdout is not None
+        for _ in range(2):
+            assert "cannot record that deaf was " in old.stdout.readline()
+    empty()
+    with open_door(home, None, actor="test") as door:  # before its shim looks whether there is room
+        report = door.recover()
+        stopped = door.finish_stops()
+        assert report.reattached + report.ended == 1
+        assert all(one.state in ("KILLED", "CANCELLED") for one in stopped)
+        (ended,) = door.wait(["deaf"], timeout=30)
+        assert (ended.attempt, ended.state in ("KILLED", "CANCELLED")) == (1, True)
+    assert not list(living(home))
 
 
 @pytest.mark.root
