@@ -93,7 +93,7 @@ def parse(line: bytes | str) -> Checkpoint | None:
             return None
         since = datetime.fromisoformat(found["time"]) - _EPOCH
         head = Head(found["position"], bytes.fromhex(found["hash"]), since // timedelta(microseconds=1))
-        checkpoint = Checkpoint(head, found["home"], found["key"], found["signature"])
+        checkpoint = Checkpoint(head, found["home"], found["key"] or None, found["signature"] or None)
         texts = (checkpoint.home, checkpoint.key or "", checkpoint.signature or "")
         is_right = (
             0 < head.position < 2**63

@@ -27,7 +27,7 @@ from eventstore.crashpoints import crash_point
 from eventstore.errors import StoreDamaged, StoreUnavailable
 from eventstore.record import Head
 
-ADVICE = "put it back; `outlive verify` tells whether what is there is whole"
+ADVICE = "put a copy of that file back, or choose another home: nobody else can tell whether the log's end was cut off"
 
 _SLOTS = (0, 4096)
 _CHECKPOINTED = 8192

@@ -57,7 +57,10 @@ def require_whole(
 
 
 def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Verdict:
-    """`verdict` on a log that is whole, unless it is not what it was known to be: at the first of these, in order."""
+    """`verdict` on a log that is whole, unless it is not what it was known to be: at the first of these, in order.
+
+    Of a log that was cut it is said how far it is known to have come.
+    """
     base = reader.base()
     agreed = base.position
     wanted = (head for head in known if head.position >= base.position)
@@ -67,6 +70,8 @@ def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Ver
         found = {base.position: base.hash, **dict(reader.rows(query, [head.position for head in part]))}
         for head in part:
             compared = chain.compare(verdict, head, found.get(head.position), agreed=agreed)
+            if not compared.is_intact and verdict.head_position < head.position:
+                return chain.compare(verdict, max(head, *part, *wanted), None, agreed=agreed)
             if not compared.is_intact:
                 return compared
             agreed = head.position

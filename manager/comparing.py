@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import time_ns
 from typing import NamedTuple
@@ -11,22 +11,24 @@ from eventstore.checkpoints import Checkpoint, CheckpointFile, Key
 from eventstore.errors import InvalidRequest, StoreDamaged
 from eventstore.reader import Reader
 from eventstore.record import Head
-from manager import homeidentity, offline
+from manager import homeidentity, offline, signing
 from manager.checkpointing import path_of
 from manager.home import Home
 from projections.quantities import counted
 
 
 class Known(NamedTuple):
-    """The checkpoints of one home in a file; `signed`: those with a right signature of the key that was asked for.
+    """The checkpoints of one home in a file, but for those with a false signature, which are no evidence.
 
-    `faults`: what is wrong with the signatures, a line each.
+    `signed`: those with a right signature, of the key that was asked for if one was. `faults`: what is wrong with the
+    signatures, a line each. `unchecked`: why none could be checked; null where they were.
     """
 
     path: Path
     all: tuple[Checkpoint, ...]
     signed: tuple[Checkpoint, ...]
     faults: tuple[str, ...]
+    unchecked: str | None = None
 
     @property
     def heads(self) -> list[Head]:
@@ -39,8 +41,13 @@ class Known(NamedTuple):
 
     @property
     def signed_to(self) -> int | None:
-        """Up to which position the key answers for the log."""
+        """Up to which position a key answers for the log."""
         return max((checkpoint.head.position for checkpoint in self.signed), default=None)
+
+    @property
+    def signers(self) -> list[str]:
+        """The ids of the keys of `signed`."""
+        return sorted({str(checkpoint.key) for checkpoint in self.signed})
 
     @property
     def newest(self) -> Checkpoint | None:
@@ -60,14 +67,26 @@ def checkpoints(home: Home, path: Path, key: Key | None) -> Known:
     """The checkpoints of `home` in the file at `path`. Raises `StoreDamaged`, `StoreUnavailable`."""
     name = homeidentity.read(home.identity).id if home.identity.exists() else ""
     found = tuple(CheckpointFile(path, home=name, key=key, clock=lambda: 0).read())
-    if key is None:
-        return Known(path, found, (), ())
-    signed = tuple(one for one in found if one.is_signed_by(key))
-    forged = sum(1 for one in found if one.key == key.id) - len(signed)
-    faults = [f"{counted(forged, 'checkpoint')} in {path} with a false signature"] if forged else []
-    if found and not signed:
+    try:
+        keys = {one.key: signing.of_id(one.key or "") for one in found}
+    except InvalidRequest as error:  # the package is not there
+        return Known(path, found, (), (), unchecked=str(error))
+    true, false = list[Checkpoint](), list[Checkpoint]()
+    for one in found:
+        signer = keys[one.key]
+        is_bare = (one.key, one.signature) == (None, None)
+        (true if is_bare or (signer and one.is_signed_by(signer)) else false).append(one)
+    signed = tuple(one for one in true if one.key and (key is None or one.key == key.id))
+    faults = [_false(path, false, named) for named in sorted({str(one.key) for one in false})]
+    if key is not None and found and not signed:
         faults.append(f"no checkpoint in {path} is signed with the key {key.id}")
-    return Known(path, found, signed, tuple(faults))
+    return Known(path, tuple(true), signed, tuple(faults))
+
+
+def _false(path: Path, false: Sequence[Checkpoint], key: str) -> str:
+    some = [one for one in false if str(one.key) == key]
+    many, first = counted(len(some), "checkpoint"), some[0].head.position
+    return f"{many} in {path} with a false signature of the key {key}, the first of position {first}; put it back"
 
 
 def heads_in(home: Home, path: Path, key: Key | None) -> tuple[Iterable[Head], tuple[str, ...]]:
@@ -78,7 +97,7 @@ def heads_in(home: Home, path: Path, key: Key | None) -> tuple[Iterable[Head], t
     if not path.is_file():
         raise InvalidRequest(f"cannot compare with {path}: there is no such file")
     known = checkpoints(home, path, key)
-    if known.all:
+    if known.all or known.faults:
         return known.heads, known.faults
     offline.read(path, key=key)
     return offline.heads(path), ()

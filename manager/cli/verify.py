@@ -14,6 +14,7 @@ from projections.quantities import counted
 
 if TYPE_CHECKING:
     from eventstore.checkpoints import Key
+    from manager.comparing import Known
     from manager.verification import Verification
 
 
@@ -107,12 +108,18 @@ def _show(session: Session, found: Verification) -> None:
             parts.append(f"after checkpoint {found.start.head.position}")
         parts.append(f"head {verdict.head_position} {verdict.head_hash.hex()}")
         if found.checkpoints is not None and found.checkpoints.all:
-            to = found.checkpoints.signed_to
-            signed = (
-                "" if to is None else f", {len(found.checkpoints.signed)} of them signed, up to position {to}"
-            )
-            parts.append(f"in agreement with {counted(len(found.checkpoints.all), 'checkpoint')}{signed}")
+            parts.append(f"in agreement with {counted(len(found.checkpoints.all), 'checkpoint')}")
+            parts += _signed(found.checkpoints)
         write(", ".join(parts))
+
+
+def _signed(known: Known) -> list[str]:
+    if known.unchecked and any(one.key for one in known.all):
+        return [f"their signatures were not checked: {known.unchecked}"]
+    if known.signed_to is None:
+        return []
+    whose = f"by {' and '.join(known.signers)}"
+    return [f"{len(known.signed)} of them signed {whose}, up to position {known.signed_to}"]
 
 
 def _checkpoints(found: Verification) -> dict[str, Any] | None:
@@ -125,6 +132,8 @@ def _checkpoints(found: Verification) -> dict[str, Any] | None:
         "count": len(known.all),
         "signed": len(known.signed),
         "signed_to": known.signed_to,
+        "signed_by": known.signers,
+        "unchecked": known.unchecked,
         "newest": newest,
     }
 

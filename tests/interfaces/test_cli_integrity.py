@@ -156,9 +156,37 @@ def test_what_no_signature_answers_for_was_not_told(kept: Kept, tmp_path: Path) 
     bare = [line | {"key": None, "signature": None} for line in lines[2:]]
     path.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines[:2], *bare]))
     code, out = at(home, "verify", "--key", kept.id)
-    assert (code, out.rstrip().endswith(f"2 of them signed, up to position {lines[1]['position']}")) == (
+    assert (code, f"2 of them signed by {kept.id}, up to position {lines[1]['position']}" in out) == (
         0,
         True,
     ), out
     found = json.loads(at(home, "verify", "--key", kept.id, "--json")[1])["checkpoints"]
     assert (found["signed"], found["signed_to"]) == (2, lines[1]["position"])
+
+
+def test_a_false_signature_went_unnoticed_without_a_key(kept: Kept, tmp_path: Path) -> None:
+    """Every signature is checked with the key that its line names; one that is wrong makes the line no evidence."""
+    assert json_of(kept, "verify")["checkpoints"]["signed_by"] == [kept.id]
+    home = tmp_path / "home"
+    shutil.copytree(kept.outlive.home, home)
+    path = home / "checkpoints.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1]["signature"] = lines[0]["signature"]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    for key in ((), ("--key", kept.id)):
+        code, out = at(home, "verify", *key)
+        assert (code, out.count(f"1 checkpoint in {path} with a false signature of the key {kept.id}")) == (
+            6,
+            1,
+        ), out
+    found = json.loads(at(home, "verify", "--json")[1].splitlines()[0])["checkpoints"]
+    assert found["count"] == found["signed"] == len(lines) - 1
+
+
+def test_a_log_without_its_head_was_told_to_run_what_said_so(kept: Kept, tmp_path: Path) -> None:
+    """`verify` says what to do, and not to run `verify`."""
+    home = tmp_path / "home"
+    shutil.copytree(kept.outlive.home, home)
+    (home / "head").unlink()
+    code, out = at(home, "verify")
+    assert (code, "put a copy of that file back" in out, "outlive verify" in out) == (6, True, False), out

@@ -139,7 +139,7 @@ def test_an_older_copy_with_its_own_head(database: Database, append: Append) -> 
     append(6)
     for name in names:
         database.path.with_name(f"{name}.older").replace(database.path.with_name(name))
-    with pytest.raises(StoreDamaged, match="it ends at 7, and the log had come to position 12") as caught:
+    with pytest.raises(StoreDamaged, match="it ends at 7, and the log had come to position 13") as caught:
         append(0)
     assert caught.value.position == 8
 

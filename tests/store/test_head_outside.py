@@ -4,10 +4,12 @@ import os
 import shutil
 import stat
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from eventstore import trust
 from eventstore.errors import StoreDamaged
 from eventstore.headfile import HeadFile
 from eventstore.record import Head
@@ -113,6 +115,20 @@ def test_an_older_copy_that_was_put_back_is_not_opened(database: Database, head:
     with pytest.raises(StoreDamaged, match="it ends at 3, and the log had come to position 5") as caught:
         _open(database, head)
     assert caught.value.position == 4
+
+
+@on_sqlite
+def test_a_log_that_was_cut_was_told_to_have_come_to_the_next_checkpoint(
+    database: Database, head: Path
+) -> None:
+    """Of all that is known to have come after the cut, the furthest tells how much is missing."""
+    store = _open(database, head)
+    _append(store, 3)
+    later = [Head(position, bytes(32), 9_000) for position in (4, 7)]
+    with closing(store.reader()) as reader:
+        cut = trust.contradicted(reader, reader.verify(), [reader.head(), *later])
+    assert (cut.problem, cut.position, cut.checked) == ("tail missing", 4, 3)
+    assert "had come to position 7" in cut.detail
 
 
 @on_sqlite
