@@ -86,8 +86,13 @@ class Manager(Looking):
 
     def close(self, *, stop_agents: bool = False) -> None:
         """Let go of the home; agents run on, unless `stop_agents` asks to stop them first. May be called twice."""
-        if stop_agents:
-            self.stop_all(reason="its manager was closed")
+        try:
+            if stop_agents:
+                self.stop_all(reason="its manager was closed")
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._control is not None:
             self._control.close()
         if self._following is None:

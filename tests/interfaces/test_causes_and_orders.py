@@ -110,3 +110,18 @@ def test_what_a_coordinator_does_of_itself_belongs_to_its_start(outlive: Command
         led_to = _events(outlive, "--caused-by", str(one["position"]))
         assert _types(led_to) == ["RECOVERY_COMPLETED", "COORDINATOR_STOPPED"]
         assert {event["correlation_id"] for event in led_to} == {one["correlation_id"]}
+
+
+def test_a_restart_that_a_kill_overtook_waited_for_ever(outlive: CommandLine) -> None:
+    """The last order counts: the restart ends as soon as the agent has, and says why nothing was started."""
+    with Manager.open(outlive.home) as manager:
+        agent = manager.spawn(
+            python(outlive.home, DEAF).model_copy(update={"stop_grace_seconds": QUICK}), "deaf"
+        )
+    until((outlive.home / agent.directory / "stdout.log").read_text)
+    restart = outlive.start("restart", "deaf")
+    until(lambda: _events(outlive, "--type", "SIGTERM_SENT"))
+    assert outlive("kill", "deaf").returncode == 0
+    _, said = restart.communicate(timeout=60)
+    assert restart.returncode == 8, said
+    assert "cannot start deaf again: it was stopped meanwhile; see `outlive events deaf`" in said

@@ -128,6 +128,20 @@ def test_a_stop_waited_for_room_in_a_home_whose_log_is_elsewhere(
 
 
 @pytest.mark.root
+def test_a_manager_was_not_closed_that_could_not_record_the_stops_before(small_disk: Path) -> None:
+    """Its home stayed taken: now it lets go of it, and the next one records them."""
+    home = small_disk / "home"
+    manager = Manager.open(home)
+    manager.spawn(program(home, "sleep", "1000"), "it")
+    filler = _fill(small_disk)
+    with pytest.raises(StoreUnavailable, match="cannot record that it was stopped"):
+        manager.close(stop_agents=True)
+    filler.unlink()
+    with Manager.open(home) as manager:
+        assert manager.wait("it", timeout=60).state == "CANCELLED"
+
+
+@pytest.mark.root
 def test_a_signal_was_sent_that_could_not_be_recorded(small_disk: Path) -> None:
     """Nor is anything stopped that could not be started again: both are refused, and nothing of them follows."""
     home = small_disk / "home"
