@@ -18,9 +18,10 @@ from eventstore.crashpoints import crash_point
 from eventstore.errors import EpochFenced, EventIdConflict, InvalidRequest, StoreDamaged, VersionConflict
 from eventstore.events import Event
 from eventstore.home_events import PayloadsErased
+from eventstore.lookups import Found
 from eventstore.payloads import Payload
 from eventstore.record import COLUMNS, Head, NewEvent, RecordedEvent
-from eventstore.statements import Statements
+from eventstore.statements import Query, Statements
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_INTEGER = 2**63 - 1
@@ -78,32 +79,30 @@ def order_of(batches: Sequence[Batch], epoch: int | None) -> Order:
     return Order(drafted, ids, epoch)
 
 
+def questions(home: str, orders: Sequence[Order]) -> list[Query]:
+    """What has to be known of the log before these are appended."""
+    return lookups.look(
+        home,
+        (event_id for order in orders for event_id in order.ids),
+        (stream for order in orders for stream, _, _ in order.batches),
+    )
+
+
 class Appending:
     """The orders of one transaction. `new` are the rows that `insert` will write, in order."""
 
-    def __init__(
-        self, statements: Statements, *, home: str, host: str, now: int, orders: Sequence[Order] = ()
-    ) -> None:
-        """`orders`: those to come; what has to be asked for them is asked at once."""
+    def __init__(self, statements: Statements, found: Found, *, home: str, host: str, now: int) -> None:
+        """`found`: what was asked by `questions` for all orders that are to come, and what they were answered."""
         self._statements = statements
         self._home = home
         self._host = host
-        ids = list({event_id for order in orders for event_id in order.ids})
-        streams = list({stream for order in orders for stream, _, _ in order.batches})
-        [(tail, last_hash, recorded_at, epoch, are_known, version)] = statements.rows(
-            *lookups.look(home, ids, streams)
-        )
-        self.tail: int = tail or 0
-        self._hash: bytes = last_hash or chain.GENESIS
-        self._recorded_at = max(now, recorded_at or 0)
-        self.epoch: int = epoch or 0
-        self._asked = set(ids)
-        self._by_id: dict[str, RecordedEvent] = {}
-        if are_known:
-            self._by_id = lookups.rows_of(statements, ids)
-        self._versions: dict[str, int] = dict.fromkeys(streams, version or 0)
-        if len(streams) > 1:
-            self._versions.update(lookups.versions_of(statements, streams))
+        self.found = found
+        self.tail = found.tail.position
+        self._hash = found.tail.hash
+        self._recorded_at = max(now, found.tail.recorded_at)
+        self.epoch = found.epoch
+        self._by_id = found.known
+        self._versions = found.versions
         self.new: list[RecordedEvent] = []
         self._payloads: list[tuple[object, ...]] = []
 
@@ -153,8 +152,6 @@ class Appending:
         return self._versions[stream]
 
     def _answer(self, order: Order) -> list[RecordedEvent]:
-        unasked = [event_id for event_id in order.ids if event_id not in self._asked]
-        self._by_id.update(lookups.rows_of(self._statements, unasked))
         known = {event_id: self._by_id[event_id] for event_id in order.ids if event_id in self._by_id}
         if not known:
             return []

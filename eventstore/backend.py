@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from eventstore.statements import Query, Rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from eventstore.reader import Reader
+
+
+class Begun(NamedTuple):
+    """A transaction that has the write lock. `answers`: to what was to be asked first, with the lock held."""
+
+    connection: Connection
+    answers: list[Rows]
 
 
 class Backend(Protocol):
@@ -22,13 +31,18 @@ class Backend(Protocol):
         """The revision of the schema, None for no database."""
 
     def write(
-        self, *, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
-    ) -> AbstractContextManager[Connection]:
+        self,
+        *,
+        first: Sequence[Query] = (),
+        committed: Callable[[], None] | None = None,
+        wait_seconds: float | None = None,
+    ) -> AbstractContextManager[Begun]:
         """Hold the write lock and a transaction: committed at the end, rolled back on an exception.
 
-        `committed` is called when the commit is durable, still under the lock. Positions are dense only because there
-        is one such transaction at a time, over all processes. A failed commit is ambiguous, and its error says so.
-        `wait_seconds`: give up sooner than others do when somebody else holds the lock.
+        `first` is asked together with the lock. `committed` is called when the commit is durable, still under the lock.
+        Positions are dense only because there is one such transaction at a time, over all processes. A failed commit is
+        ambiguous, and its error says so. `wait_seconds`: give up sooner than others do when somebody else holds the
+        lock.
         """
 
     def reader(self) -> Reader:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from eventstore.record import COLUMNS, RecordedEvent
-from eventstore.statements import Statements
+from eventstore.statements import Query, Rows, Statements
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from eventstore.appending import Appending, Draft, Order
     from eventstore.reader import Reader
 
 _PAGE_ROWS = 500
@@ -38,6 +40,17 @@ class Projection(Protocol):
 class Inline(Projection, Protocol):
     """One that is applied in the append's transaction: an exception of its `apply` rolls the append back."""
 
+    def question(self, home: str, drafts: Iterable[Draft]) -> Query:
+        """What to ask, before these are appended, for `apply_knowing`: another query costs a round trip."""
+
+    def apply_knowing(
+        self, connection: Connection, events: Sequence[RecordedEvent], answer: Rows | None
+    ) -> None:
+        """`apply` with what its `question` was answered; None: nothing was asked."""
+
+    def forget(self) -> None:
+        """What was applied last was not committed, or may not have been."""
+
     def reset(self, connection: Connection) -> None:
         """Empty the projection's tables."""
 
@@ -45,18 +58,31 @@ class Inline(Projection, Protocol):
         """What of its rows is not what the log says, as far as its last `rows` events tell; None for nothing."""
 
 
-def apply(connection: Connection, inline: Inline, events: Sequence[RecordedEvent]) -> None:
-    """Apply `events`, which have just been inserted, and move the checkpoint, catching up first where it lags."""
-    statements = Statements(connection)
-    before = events[0].position - 1
-    moved = statements.run(
-        "UPDATE projections SET position = ? WHERE name = ? AND version = ? AND position = ?",
-        (events[-1].position, inline.name, inline.version, before),
-    )
-    if moved != 1:
-        catch_up(connection, inline, until=before)
-        write_checkpoint(statements, inline, events[-1].position)
-    inline.apply(connection, events)
+def questions(inlines: Iterable[Inline], home: str, orders: Sequence[Order]) -> list[Query]:
+    """What to ask before `apply`, together with what the append asks."""
+    drafts = [draft for order in orders for _, _, drafts in order.batches for draft in drafts]
+    return [inline.question(home, drafts) for inline in inlines]
+
+
+def apply(connection: Connection, inlines: Sequence[Inline], appending: Appending) -> None:
+    """Apply the new events, which have just been inserted, and move the checkpoints, catching up first what lags."""
+    events, found = appending.new, appending.found
+    for inline, answer in zip(inlines, found.others, strict=True):
+        if found.projections.get(inline.name) != (inline.version, appending.tail):
+            catch_up(connection, inline, until=appending.tail)
+        inline.apply_knowing(connection, events, answer)
+        write_checkpoint(Statements(connection), inline, events[-1].position)
+
+
+@contextmanager
+def forgetting(inlines: Sequence[Inline]) -> Iterator[None]:
+    """Tell them when what they took in was not committed, or may not have been."""
+    try:
+        yield
+    except BaseException:
+        for inline in inlines:
+            inline.forget()
+        raise
 
 
 def catch_up(connection: Connection, inline: Inline, *, until: int) -> None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from psycopg import errors
-from sqlalchemy import Connection, NullPool, RootTransaction, create_engine, event
+from sqlalchemy import Connection, NullPool, RootTransaction, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
+from eventstore.backend import Begun
 from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.postgres_batch import BatchingLink
 from eventstore.postgres_door import Door
 from eventstore.postgres_source import (
     ERRORS,
-    Link,
     PostgresSource,
     connect,
     is_lost,
@@ -31,6 +32,7 @@ from eventstore.postgres_source import (
 )
 from eventstore.reader import Reader
 from eventstore.source import schema_version
+from eventstore.statements import Query, Statements
 from eventstore.writing import Writing
 
 LOCK_SECONDS = 6.0  # for the writer before; a transaction takes milliseconds
@@ -40,13 +42,16 @@ AGAIN_SECONDS = (
 _SETTINGS = (
     "SET idle_in_transaction_session_timeout = '5s';"  # a writer that was stopped or cut off lets the others go on
     "SET statement_timeout = 0;"
+    # A plan made while a table is small would read all of it when it is large; whatever is asked here has its index.
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;"
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {milliseconds};"
-    " SELECT pg_advisory_xact_lock({key}, hashtext(current_schema()))"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {milliseconds}"
+# Not an advisory lock: that is everybody's who may connect, and to lock a table takes the right to change it.
+_LOG_LOCK = "LOCK TABLE epochs IN EXCLUSIVE MODE"
+_SCHEMA_LOCK = (
+    "SELECT pg_advisory_xact_lock(1869968492, hashtext(current_schema()))"  # before there is a table
 )
-_LOCK_KEY = 1_869_968_492  # "outl"
 
 
 class PostgresBackend(Writing):
@@ -58,13 +63,20 @@ class PostgresBackend(Writing):
         self._pid = os.getpid()
         self._wait_seconds = wait_seconds
         self._threads = threading.Lock()
-        self._door = Door(lambda: connect(self._place, _SETTINGS, target_session_attrs="read-write"))
-        self._link: Link | None = None
+        self._door = Door(
+            lambda: connect(
+                BatchingLink,
+                self._place,
+                _SETTINGS,
+                target_session_attrs="read-write",
+                prepare_threshold=None,
+            )
+        )
+        self._link: BatchingLink | None = None
         self._connection: Connection | None = None
         self._engine = create_engine(
             "postgresql+psycopg://", creator=self._connect, poolclass=NullPool, use_native_hstore=False
         )
-        event.listen(self._engine, "begin", self._begin_locked)
         self._lock_seconds = wait_seconds
 
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
@@ -76,12 +88,15 @@ class PostgresBackend(Writing):
             return
         if found is not None:
             self._refuse_or_upgrade(found, is_upgrade)
-        with self.write() as connection:
-            found = _schema_version_in(connection)
-            if found is not None:
-                self._refuse_or_upgrade(found, is_upgrade)
-            if found != revision.HEAD:
-                migrating.migrate(connection)
+        with self._only_thread(self._wait_seconds):
+            (connection, _), transaction = self._begin(self._wait_seconds, _SCHEMA_LOCK)
+            with self._committing(connection, transaction, None):
+                found = _schema_version_in(connection)
+                if found is not None:
+                    connection.exec_driver_sql(_LOG_LOCK)
+                    self._refuse_or_upgrade(found, is_upgrade)
+                if found != revision.HEAD:
+                    migrating.migrate(connection)
 
     def schema_version(self) -> str | None:
         """The revision of the schema, None for a database with nothing in it."""
@@ -93,15 +108,19 @@ class PostgresBackend(Writing):
 
     @contextmanager
     def write(
-        self, *, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
-    ) -> Iterator[Connection]:
+        self,
+        *,
+        first: Sequence[Query] = (),
+        committed: Callable[[], None] | None = None,
+        wait_seconds: float | None = None,
+    ) -> Iterator[Begun]:
         """The write lock and a transaction on the one connection that writes."""
         require_same_process(self._pid, self._place)
         seconds = self._wait_seconds if wait_seconds is None else wait_seconds
         with self._only_thread(seconds):
-            connection, transaction = self._begin(seconds)
-            with self._committing(connection, transaction, committed):
-                yield connection
+            begun, transaction = self._begin(seconds, _LOG_LOCK, first)
+            with self._committing(begun.connection, transaction, committed):
+                yield begun
 
     def scrub(self) -> bool:
         """Write texts, and rows made from them, anew without what was erased; False for a role that owns them not."""
@@ -139,13 +158,18 @@ class PostgresBackend(Writing):
         finally:
             self._threads.release()
 
-    def _begin(self, seconds: float) -> tuple[Connection, RootTransaction]:
+    def _begin(self, seconds: float, lock: str, first: Sequence[Query] = ()) -> tuple[Begun, RootTransaction]:
         self._lock_seconds = seconds
+        begin = _BEGIN.format(milliseconds=max(1, int(seconds * 1000)))
         is_new = self._connection is None
         while True:
             try:
                 connection = self._open()
-                return connection, connection.begin()
+                transaction = connection.begin()
+                statements = Statements(connection)
+                statements.run(begin)
+                # Each statement sees what was committed before it began, so those after the lock see the log's end.
+                return Begun(connection, statements.ask([Query(lock), *first])[1:]), transaction
             except Exception as error:
                 was_lost = self._link is not None and self._link.closed
                 self._discard()
@@ -153,22 +177,12 @@ class PostgresBackend(Writing):
                     self._fail(error, "write to")
                 is_new = True  # it had been lost before: nothing was written in this one
 
-    def _begin_locked(self, connection: Connection) -> None:
-        # One round trip; each statement sees what was committed before it began, not before the first.
-        begin = _BEGIN.format(milliseconds=max(1, int(self._lock_seconds * 1000)), key=_LOCK_KEY)
-        try:
-            connection.connection.cursor().execute(begin)
-        except ERRORS as error:
-            if self._link is not None and is_lost(error):
-                self._link.close()
-            raise
-
     def _open(self) -> Connection:
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
 
-    def _connect(self) -> Link:
+    def _connect(self) -> BatchingLink:
         self._link = self._door.open()
         return self._link
 
@@ -207,6 +221,8 @@ class PostgresBackend(Writing):
                 f"cannot write to the {self._place.name}: its lock has been held for {self._lock_seconds:g} s"
                 " by another process, which pg_stat_activity shows; end or resume that one, then try again"
             ) from error
+        if advice and isinstance(cause, ERRORS) and not is_lost(cause):
+            action, advice = "write to", ""  # what is refused with its commit was surely not stored
         ours = translate(cause, self._place, action)
         if ours is None:
             raise error

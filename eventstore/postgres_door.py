@@ -5,27 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic
 
 from eventstore.errors import StoreUnavailable
-from eventstore.postgres_source import CONNECT_SECONDS, Link
+from eventstore.postgres_source import CONNECT_SECONDS, Connected
 
 AGAIN_SECONDS = (
     0.2  # for a connection that was lost to come back; meanwhile whoever writes is told that it is away
 )
 
 
-class Door:
+class Door(Generic[Connected]):
     """Makes one connection after another, when they are asked for."""
 
-    def __init__(self, make: Callable[[], Link]) -> None:
+    def __init__(self, make: Callable[[], Connected]) -> None:
         self._make = make
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._made: Link | None = None
+        self._made: Connected | None = None
         self._error: Exception | None = None
         self._was_open = self._is_closed = False
 
-    def open(self) -> Link:
+    def open(self) -> Connected:
         """The first connection once it is made; a later one if it is made at once. Raises `StoreUnavailable`."""
         with self._changed:
             if self._thread is None and self._made is None:

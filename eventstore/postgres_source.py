@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from eventstore.errors import InvalidRequest, OutliveError, StoreDamaged, StoreUnavailable
 from eventstore.revision import POSTGRES_TRIGGERS
@@ -91,6 +91,9 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         return super().wait(gen, interval, self.patience if timeout is None else timeout)
 
 
+Connected = TypeVar("Connected", bound=Link)
+
+
 class _Number(Loader):
     """What sums and averages are: as SQLite gives them, whole or not."""
 
@@ -106,10 +109,10 @@ class _Bytes(Loader):
         return bytes(data)
 
 
-def connect(place: Place, settings: str, **parameters: object) -> Link:
+def connect(kind: type[Connected], place: Place, settings: str, **parameters: object) -> Connected:
     """A connection with its `settings` (statements) made. Raises `StoreUnavailable`."""
     try:
-        link = Link.connect(**{**place.parameters, **parameters}, autocommit=True, client_encoding="utf8")
+        link = kind.connect(**{**place.parameters, **parameters}, autocommit=True, client_encoding="utf8")
         try:
             encoding = link.info.parameter_status("server_encoding")
             if encoding != "UTF8":
@@ -227,7 +230,7 @@ class PostgresSource:
                 self._link.close()
 
     def _connect(self) -> Link:
-        link = connect(self._place, "SET default_transaction_read_only = on")
+        link = connect(Link, self._place, "SET default_transaction_read_only = on")
         link.patience = READ_SECONDS
         if self._texts_as_bytes:
             link.adapters.register_loader("text", _Bytes)

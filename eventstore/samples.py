@@ -66,9 +66,9 @@ def remove(statements: Statements, rows: Iterable[Sample]) -> None:
 
 def remove_before(statements: Statements, at: int, limit: int) -> int:
     """Take out the oldest of those taken before `at`, at most `limit`; how many there were."""
-    return statements.run(_REMOVE_OLDEST.format(" WHERE sampled_at < ?"), (at, limit))
+    return statements.count(_REMOVE_OLDEST.format(" WHERE sampled_at < ?"), (at, limit))
 
 
 def remove_oldest(statements: Statements, limit: int) -> int:
     """Take out the oldest, at most `limit`; how many there were."""
-    return statements.run(_REMOVE_OLDEST.format(""), (limit,))
+    return statements.count(_REMOVE_OLDEST.format(""), (limit,))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
+from eventstore.backend import Begun
 from eventstore.crashpoints import crash_point
 from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.reader import Reader
@@ -32,6 +33,7 @@ from eventstore.sqlite_file import (
     require_same_process,
     translate,
 )
+from eventstore.statements import Query, Statements
 from eventstore.writelock import WriteLock
 from eventstore.writing import Writing
 
@@ -91,8 +93,12 @@ class SqliteBackend(Writing):
 
     @contextmanager
     def write(
-        self, *, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
-    ) -> Iterator[Connection]:
+        self,
+        *,
+        first: Sequence[Query] = (),
+        committed: Callable[[], None] | None = None,
+        wait_seconds: float | None = None,
+    ) -> Iterator[Begun]:
         """The write lock and a transaction on the one connection that writes."""
         require_same_process(self._pid, self._path)
         with self._lock if wait_seconds is None else self._lock.within(wait_seconds):
@@ -102,7 +108,7 @@ class SqliteBackend(Writing):
             except Exception as error:
                 self._fail(error, "write to")
             with self._committing(connection, transaction, committed):
-                yield connection
+                yield Begun(connection, Statements(connection).ask(first))
 
     def scrub(self) -> bool:
         """Move the WAL into the database and cut it off: old pages are gone. False while a reader needs them."""

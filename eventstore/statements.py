@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+EACH = "(SELECT key FROM json_each(CAST(? AS TEXT)))"  # its parameter: `texts`
+AMONG = f"IN {EACH}"  # the same
+Rows = list[Any]
 
 
 class Query(NamedTuple):
@@ -18,34 +23,76 @@ class Query(NamedTuple):
     parameters: Sequence[object] = ()
 
 
+def texts(some: Iterable[str]) -> str:
+    """Any number of texts as one parameter."""
+    return json.dumps(dict.fromkeys(some), ensure_ascii=False)
+
+
+class Driver(Protocol):
+    """A database's connection. Of what is `put`, a database that is far away may hear when something is asked."""
+
+    def put(self, sql: str, *rows: Sequence[object]) -> None:
+        """Run a statement for each of some rows of parameters; its error may come later, with the commit at last."""
+
+    def ask(self, queries: Sequence[Query]) -> list[Rows]:
+        """The rows of each query."""
+
+    def count(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; the number of rows that it touched."""
+
+
+class SqliteDriver:
+    """The cursor of sqlite3."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def put(self, sql: str, *rows: Sequence[object]) -> None:
+        """At once."""
+        self._cursor.executemany(sql, rows or ((),))
+
+    def ask(self, queries: Sequence[Query]) -> list[Rows]:
+        """One after the other."""
+        return [list(self._cursor.execute(sql, tuple(parameters)).fetchall()) for sql, parameters in queries]
+
+    def count(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """See `Driver`."""
+        return int(self._cursor.execute(sql, tuple(parameters)).rowcount)
+
+
 class Statements:
-    """The driver's cursor: a quarter of SQLAlchemy's cost for a statement. Parameters are marked `?`."""
+    """What a transaction says to its driver: a quarter of SQLAlchemy's cost for a statement."""
 
     def __init__(self, connection: Connection) -> None:
-        self._cursor = connection.connection.cursor()
-        self._is_marked = connection.dialect.paramstyle == "qmark"
+        self._is_sqlite = connection.dialect.name == "sqlite"
+        raw: Any = connection.connection.driver_connection
+        self._driver: Driver = SqliteDriver(raw.cursor()) if self._is_sqlite else raw
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+    def ask(self, queries: Sequence[Query]) -> list[Rows]:
+        """All rows of each query, in one round trip."""
+        return self._driver.ask(queries)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> Rows:
         """All rows of a query."""
-        self._cursor.execute(self._sql(sql), tuple(parameters))
-        return list(self._cursor.fetchall())
+        return self._driver.ask([Query(sql, parameters)])[0]
 
-    def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; the number of rows that it touched."""
-        self._cursor.execute(self._sql(sql), tuple(parameters))
-        return self._cursor.rowcount
+    def run(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Run a statement. Its error may come later, with the commit at last."""
+        self._driver.put(sql, parameters)
 
     def run_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run a statement for each row of parameters."""
-        if len(rows) == 1:  # one round trip less than many take
-            self._cursor.execute(self._sql(sql), rows[0])
-        else:
-            self._cursor.executemany(self._sql(sql), rows)
+        if rows:
+            self._driver.put(sql, *rows)
+
+    def count(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; the number of rows that it touched."""
+        return self._driver.count(sql, parameters)
 
     @contextmanager
     def unguarded(self, table: str) -> Iterator[None]:
         """Without the triggers that guard a table, in this transaction; on PostgreSQL its owner alone may."""
-        if not self._is_marked:
+        if not self._is_sqlite:
             self.run(f"ALTER TABLE {table} DISABLE TRIGGER USER")
             yield
             self.run(f"ALTER TABLE {table} ENABLE TRIGGER USER")
@@ -58,9 +105,6 @@ class Statements:
         yield
         for _, sql in triggers:
             self.run(sql)
-
-    def _sql(self, sql: str) -> str:
-        return sql if self._is_marked else marked(sql)
 
 
 @lru_cache(maxsize=1024)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from eventstore import inline as inline_projections
+from eventstore import inline as inlines
 from eventstore import lookups, schema, trust
-from eventstore.appending import Appending, Batch, Order, order_of
+from eventstore.appending import Appending, Batch, Order, order_of, questions
 from eventstore.chain import Verdict
 from eventstore.checkpoints import CheckpointFile
 from eventstore.crashpoints import crash_point
@@ -25,12 +25,12 @@ from eventstore.groupcommit import GroupCommit
 from eventstore.inline import Inline
 from eventstore.outside import Outside
 from eventstore.record import Head, NewEvent, RecordedEvent
-from eventstore.statements import Statements
+from eventstore.statements import Query, Statements
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from eventstore.backend import Backend
+    from eventstore.backend import Backend, Begun
     from eventstore.reader import Reader
 
 
@@ -189,17 +189,19 @@ class EventStore:
         """A reader of its own for the caller, who closes it."""
         return self._backend.reader()
 
-    def write(self, *, wait_seconds: float | None = None) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def write(self, *, wait_seconds: float | None = None) -> Iterator[Connection]:
         """A write transaction for the tables beside the log, which never touches the log itself.
 
         `wait_seconds`: give up soon when somebody else writes (`StoreUnavailable`), for what may as well be left out.
         """
-        return self._transaction(wait_seconds=wait_seconds)
+        with self._transaction(wait_seconds=wait_seconds) as begun:
+            yield begun.connection
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these events are in the log; no append that has been tried and not answered can add to them."""
-        with self._transaction() as connection:
-            return set(lookups.rows_of(Statements(connection), ids))
+        with self._transaction(first=[lookups.known(ids)]) as begun:
+            return set(lookups.by_id(begun.answers[0]))
 
     def checkpoint_when_due(self) -> None:
         """Write a checkpoint if the log has grown and the last one is old; to be called now and then."""
@@ -266,12 +268,15 @@ class EventStore:
 
     @contextmanager
     def _transaction(
-        self, committed: Callable[[], None] | None = None, wait_seconds: float | None = None
-    ) -> Iterator[Connection]:
+        self,
+        first: Sequence[Query] = (),
+        committed: Callable[[], None] | None = None,
+        wait_seconds: float | None = None,
+    ) -> Iterator[Begun]:
         crash_point("store.before_begin")
-        with self._backend.write(committed=committed, wait_seconds=wait_seconds) as connection:
+        with self._backend.write(first=first, committed=committed, wait_seconds=wait_seconds) as begun:
             crash_point("store.after_begin")
-            yield connection
+            yield begun
             crash_point("store.before_commit")
         crash_point("store.after_commit")
         self._backend.wake()
@@ -279,10 +284,17 @@ class EventStore:
     @contextmanager
     def _appending(self, orders: Sequence[Order] = ()) -> Iterator[tuple[Connection, Appending]]:
         appending: Appending | None = None
-        with self._transaction(lambda: self._note_head(appending)) as connection:
-            statements = Statements(connection)
+        first = [*questions(self._home, orders), *inlines.questions(self._inline, self._home, orders)]
+        with (
+            inlines.forgetting(self._inline),
+            self._transaction(first, lambda: self._note_head(appending)) as (connection, answers),
+        ):
             appending = Appending(
-                statements, home=self._home, host=self._host, now=self._clock(), orders=orders
+                Statements(connection),
+                lookups.found(answers),
+                home=self._home,
+                host=self._host,
+                now=self._clock(),
             )
             trust.require_grown(appending.head, self._outside.known)
             yield connection, appending
@@ -296,8 +308,7 @@ class EventStore:
             crash_point("store.before_insert")
             appending.insert()
             crash_point("store.after_insert")
-            for projection in self._inline:
-                inline_projections.apply(connection, projection, appending.new)
+            inlines.apply(connection, self._inline, appending)
             crash_point("store.after_projections")
 
     def _catch_up(self) -> None:
@@ -312,4 +323,4 @@ class EventStore:
         if lagging and head:
             with self._appending() as (connection, appending):
                 for projection in lagging:
-                    inline_projections.catch_up(connection, projection, until=appending.tail)
+                    inlines.catch_up(connection, projection, until=appending.tail)

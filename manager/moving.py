@@ -63,8 +63,8 @@ def _head_of(url: str) -> Head:
 def _copy(reader: Reader, target: str) -> None:
     backend = schema.backend_for(target)
     try:
-        with backend.write() as connection:
-            statements = Statements(connection)
+        with backend.write() as begun:
+            statements = Statements(begun.connection)
             if statements.rows("SELECT 1 FROM events LIMIT 1"):
                 raise InvalidRequest(
                     "cannot move the log there: that database holds another; name an empty one"

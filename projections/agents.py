@@ -5,20 +5,21 @@ The whole state of an agent is stored with its row, so that the next event needs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Table
 
 from eventstore.codec import UnknownEvent
 from eventstore.errors import NameInUse
+from eventstore.events import AgentSpawning
 from eventstore.lifecycle import evolve
 from eventstore.reader import Reader
 from eventstore.record import RecordedEvent
 from eventstore.state import AgentState, Ended, Failure, Live, State, Stop, Waiting
-from eventstore.statements import Statements
+from eventstore.statements import AMONG, EACH, Query, Rows, Statements, texts
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
 from projections import recent, tables
 from projections.rows import Row, json_list, json_object, upsert, values
@@ -26,8 +27,9 @@ from projections.rows import Row, json_list, json_object, upsert, values
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from eventstore.appending import Draft
+
 STREAM_PREFIX = "agent/"
-_IDS_A_QUERY = 500
 _MOST_RECENT = 20_000
 
 
@@ -64,20 +66,33 @@ class AgentsProjection:
         self._attempts = attempts
         self._upsert_agents = upsert(agents)
         self._upsert_attempts = upsert(attempts)
-        self._recent: dict[
-            str, tuple[int, AgentState]
-        ] = {}  # agent → position of its last event, its state then
+        self._recent: dict[str, AgentState] = {}  # agent → its state after its last event
+
+    def question(self, home: str, drafts: Iterable[Draft]) -> Query:
+        """Whose the names are that agents of these are to have."""
+        names = {draft.event.name for draft in drafts if isinstance(draft.event, AgentSpawning)}
+        query = (
+            "SELECT key, (SELECT agent_id FROM agents"  # noqa: S608 (a constant)
+            f" WHERE home = ? AND name = wanted.key AND is_final = 0) FROM {EACH} wanted"
+        )
+        return Query(query, (home, texts(sorted(names))))
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Take in the events of agents' streams.
 
         Raises `NameInUse` when a name would have two agents that have not ended, `IllegalTransition`.
         """
+        self.apply_knowing(connection, events, None)
+
+    def apply_knowing(
+        self, connection: Connection, events: Sequence[RecordedEvent], answer: Rows | None
+    ) -> None:
+        """See `eventstore.inline.Inline`."""
         mine = [event for event in events if event.stream.startswith(STREAM_PREFIX)]
         if not mine:
             return
         statements = Statements(connection)
-        states = self._states(statements, {agent_id_of(event.stream) for event in mine})
+        states = self._states(statements, mine)
         were_live = {agent_id for agent_id, state in states.items() if state and not state.is_final}
         last: dict[str, RecordedEvent] = {}
         touched: dict[tuple[str, int], tuple[AgentState, RecordedEvent]] = {}
@@ -91,12 +106,16 @@ class AgentsProjection:
                     touched[agent_id, state.attempt] = (state, event)
         rows = [agent_row(agent_id, state, last[agent_id]) for agent_id, state in states.items() if state]
         rows.sort(key=lambda row: -row["is_final"])  # a name is given back before it is taken
-        self._require_free_names(statements, rows, were_live)
+        self._require_free_names(statements, rows, were_live, _holders(mine, answer))
         if rows:
             statements.run_many(self._upsert_agents, values(self._agents, rows))
             attempts = [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()]
             statements.run_many(self._upsert_attempts, values(self._attempts, attempts))
-            self._remember(states, last)
+            self._remember(states)
+
+    def forget(self) -> None:
+        """The log may not be as it was when the states were remembered."""
+        self._recent.clear()
 
     def doubt(self, reader: Reader, *, rows: int) -> str | None:
         """What of its rows does not fit the last `rows` events."""
@@ -107,52 +126,63 @@ class AgentsProjection:
         connection.execute(self._agents.delete())
         connection.execute(self._attempts.delete())
 
-    def _states(self, statements: Statements, ids: set[str]) -> dict[str, AgentState | None]:
+    def _states(
+        self, statements: Statements, events: Sequence[RecordedEvent]
+    ) -> dict[str, AgentState | None]:
         found: dict[str, AgentState | None] = {}
         unknown = []
-        for agent_id, position in self._select(statements, "position", list(ids)):
-            known = self._recent.get(agent_id)
-            if known is not None and known[0] == position:
-                found[agent_id] = known[1]
-            else:
+        for event in events:
+            agent_id = agent_id_of(event.stream)
+            if agent_id in found:
+                continue
+            known = found[agent_id] = self._recent.get(agent_id) if event.version > 1 else None
+            if event.version > 1 and (known is None or known.version != event.version - 1):
                 unknown.append(agent_id)
-        for agent_id, stored in self._select(statements, "state_json", unknown):
-            found[agent_id] = _state_adapter().validate_json(stored)
+        if unknown:
+            query = f"SELECT agent_id, state_json FROM {self._agents.name} WHERE agent_id {AMONG}"  # noqa: S608
+            stored = dict(statements.rows(query, (texts(unknown),)))
+            for agent_id in unknown:
+                found[agent_id] = (
+                    _state_adapter().validate_json(stored[agent_id]) if agent_id in stored else None
+                )
         return found
 
-    def _select(self, statements: Statements, column: str, ids: list[str]) -> Iterator[tuple[str, Any]]:
-        for start in range(0, len(ids), _IDS_A_QUERY):
-            part = ids[start : start + _IDS_A_QUERY]
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT agent_id, {column} FROM {self._agents.name} WHERE agent_id IN ({marks})"  # noqa: S608
-            yield from statements.rows(query, part)
-
-    def _remember(self, states: Mapping[str, AgentState | None], last: Mapping[str, RecordedEvent]) -> None:
-        # Trusted only while the row in the database is of the same position, so a rolled back append does no harm.
+    def _remember(self, states: Mapping[str, AgentState | None]) -> None:
         if len(self._recent) > _MOST_RECENT:
             self._recent.clear()
-        for agent_id, event in last.items():
-            state = states[agent_id]
+        for agent_id, state in states.items():
             if state is not None and not state.is_final:
-                self._recent[agent_id] = (event.position, state)
+                self._recent[agent_id] = state
             else:
                 self._recent.pop(agent_id, None)
 
-    def _require_free_names(self, statements: Statements, rows: list[Row], were_live: set[str]) -> None:
-        # The unique index decides; asking first gives the answer a holder's name, on any database.
+    def _require_free_names(
+        self, statements: Statements, rows: list[Row], were_live: set[str], holders: dict[str, set[str]]
+    ) -> None:
+        # The unique index decides; knowing first gives the answer a holder's name, on any database.
         taken: dict[tuple[str, str], str] = {}
         ended = {row["agent_id"] for row in rows if row["is_final"]}
         query = f"SELECT agent_id FROM {self._agents.name} WHERE home = ? AND name = ? AND is_final = 0"  # noqa: S608
         for row in rows:
             if row["is_final"]:
                 continue
-            agent_id = row["agent_id"]
-            holder = taken.setdefault((row["home"], row["name"]), agent_id)
+            agent_id, name = row["agent_id"], row["name"]
+            holder = taken.setdefault((row["home"], name), agent_id)
             if holder == agent_id and agent_id not in were_live:
-                found = {other for (other,) in statements.rows(query, (row["home"], row["name"]))}
+                found = holders.get(name)
+                if found is None:
+                    found = {other for (other,) in statements.rows(query, (row["home"], name))}
                 holder = next(iter(found - ended - {agent_id}), agent_id)
             if holder != agent_id:
-                raise NameInUse(name=row["name"], holder=holder)
+                raise NameInUse(name=name, holder=holder)
+
+
+def _holders(events: Iterable[RecordedEvent], answer: Rows | None) -> dict[str, set[str]]:
+    """Whose the names are that were asked for in the question to `answer`."""
+    if answer is None:
+        return {}
+    asked = {event.event.name for event in events if isinstance(event.event, AgentSpawning)}
+    return {name: {agent_id for other, agent_id in answer if other == name and agent_id} for name in asked}
 
 
 def agent_id_of(stream: str) -> str:
