@@ -1,6 +1,6 @@
 """The log in a PostgreSQL database, for homes on many hosts: one writer at a time over all of them.
 
-An advisory lock is taken before the transaction looks at anything (a statement of its own under READ COMMITTED), so
+A table is locked before the transaction looks at anything (a statement of its own under READ COMMITTED), so
 positions are dense and in commit order. The server gives up on whoever holds it and says nothing for seconds.
 """
 

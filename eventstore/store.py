@@ -289,13 +289,8 @@ class EventStore:
             inlines.forgetting(self._inline),
             self._transaction(first, lambda: self._note_head(appending)) as (connection, answers),
         ):
-            appending = Appending(
-                Statements(connection),
-                lookups.found(answers),
-                home=self._home,
-                host=self._host,
-                now=self._clock(),
-            )
+            found, now = lookups.found(answers), self._clock()
+            appending = Appending(Statements(connection), found, home=self._home, host=self._host, now=now)
             trust.require_grown(appending.head, self._outside.known)
             yield connection, appending
 
@@ -314,13 +309,8 @@ class EventStore:
     def _catch_up(self) -> None:
         reader = self._shared_reader()
         with reader.snapshot():
-            head = reader.head().position
-            found = {
-                name: rest for name, *rest in reader.rows("SELECT name, version, position FROM projections")
-            }
-            trust.require_rows(reader, self._inline, found, head)
-        lagging = [one for one in self._inline if found.get(one.name) != [one.version, head]]
-        if lagging and head:
+            lagging = trust.lagging(reader, self._inline)
+        if lagging:
             with self._appending() as (connection, appending):
                 for projection in lagging:
                     inlines.catch_up(connection, projection, until=appending.tail)

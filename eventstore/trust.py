@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -141,14 +141,16 @@ def require_epoch(reader: Reader, home: str) -> None:
         )
 
 
-def require_rows(
-    reader: Reader, inlines: Sequence[Inline], kept: Mapping[str, Sequence[int]], head: int
-) -> None:
-    """Raise `StoreDamaged` where a projection's rows are not what the log says. `kept`: name → version, position."""
+def lagging(reader: Reader, inlines: Sequence[Inline]) -> list[Inline]:
+    """Those whose rows have to be made anew. Raises `StoreDamaged` where others' are not what the log says."""
+    head = reader.head().position
+    kept = {name: rest for name, *rest in reader.rows("SELECT name, version, position FROM projections")}
+    found = []
     for inline in inlines:
         version, position = kept.get(inline.name, (None, 0))
         if version != inline.version or position < head:
-            continue  # they are made anew
+            found.append(inline)
+            continue
         wrong = (
             f"they stand at {position}, the log ends at {head}"
             if position > head
@@ -156,6 +158,7 @@ def require_rows(
         )
         if wrong:
             raise StoreDamaged(f"cannot use the rows of {inline.name}: {wrong}; run `outlive rebuild`")
+    return found if head else []
 
 
 def require_grown(found: Head, known: Head) -> None:

@@ -174,6 +174,31 @@ def test_a_new_version_of_the_fold_starts_from_the_beginning(database: Database)
     assert [row.state for row in agents_of(store)] == ["RUNNING"]
 
 
+class _Refusing(AgentsProjection):
+    """Has no rows, and refuses RUNNING after the others have taken it in."""
+
+    name = "refusing"
+
+    def apply_knowing(self, connection: Connection, events: Sequence[RecordedEvent], answer: object) -> None:
+        """See above."""
+        if any(event.type == "RUNNING" for event in events):
+            raise InvalidRequest("cannot take it in: for a test")
+
+    def reset(self, connection: Connection) -> None:
+        """Leave the others' alone."""
+
+
+def test_what_was_rolled_back_is_not_remembered(database: Database) -> None:
+    """Rows were made, the append failed, and another process appended something else in its place."""
+    store = database.open(inline=[AgentsProjection(), _Refusing()])
+    append(store, "a1", spawning(), STARTED)
+    with pytest.raises(InvalidRequest):
+        append(store, "a1", RUNNING, after=2)
+    append(database.open(inline=[AgentsProjection(), _Refusing()]), "a1", reaped(), after=2)
+    append(store, "a1", FAILED, after=3)
+    assert [(row.state, row.version) for row in agents_of(store)] == [("FAILED", 4)]
+
+
 def test_events_of_a_newer_release_are_passed_over(database: Database) -> None:
     """An unknown type in an agent's stream changes nothing but its version, and the next event fits."""
     store = database.open(inline=[AgentsProjection()])

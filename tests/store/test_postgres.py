@@ -16,9 +16,12 @@ from eventstore.errors import InvalidRequest, NoDatabase, StoreUnavailable
 from eventstore.home_events import CoordinatorStarted
 from eventstore.reader import Reader
 from eventstore.store import EventStore
+from projections.agents import AgentsProjection
+from tests.store.agents import RUNNING, STARTED, append
 from tests.store.conftest import Database
 from tests.support.cluster import Cluster
-from tests.support.histories import BOOT, new, note
+from tests.support.histories import BOOT, new, note, spawning
+from tests.support.proxy import proxied
 
 pytestmark = pytest.mark.postgres
 ROOT = Path(__file__).parent.parent.parent
@@ -64,6 +67,39 @@ def test_the_database_refuses_to_change_history(url: str, statement: str) -> Non
             owner.execute(statement.encode())
         assert list(store.read()) == before
         assert store.verify().is_intact
+
+
+def test_an_append_takes_two_round_trips(cluster: Cluster, url: str) -> None:
+    """The lock and all questions, then all rows and COMMIT; for a new agent and for one that is known."""
+    with (
+        proxied(cluster.directory) as proxy,
+        EventStore.open(proxy.url(url), home="home-1", host="host-1", inline=[AgentsProjection()]) as store,
+    ):
+        append(store, "a1", spawning(name="n1"))
+        for stream, events, after in (("a2", [spawning(name="n2"), STARTED], 0), ("a2", [RUNNING], 2)):
+            before = proxy.asked
+            append(store, stream, *events, after=after)
+            assert proxy.asked - before == 2
+
+
+def test_who_may_only_read_cannot_keep_others_from_writing(cluster: Cluster, url: str) -> None:
+    """No lock that a reader may take is one that an append waits for."""
+    with EventStore.open(url, home="home-1", host="host-1") as store:
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("CREATE ROLE looker LOGIN")
+            owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker")
+        with psycopg.connect(url.replace("owner@", "looker@")) as reader:
+            for lock in ("UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege), reader.transaction():
+                    reader.execute(f"SELECT 1 FROM epochs FOR {lock}".encode())
+            for mode in ("ROW SHARE", "SHARE", "EXCLUSIVE", "ACCESS EXCLUSIVE"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege), reader.transaction():
+                    reader.execute(f"LOCK TABLE epochs IN {mode} MODE".encode())
+            reader.execute("LOCK TABLE epochs IN ACCESS SHARE MODE")
+            reader.execute("SELECT pg_advisory_xact_lock(1869968492, hashtext('public'))")
+            store.append("x/1", [new(note())], expected_version=0, epoch=None)
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("DROP OWNED BY looker; DROP ROLE looker")
 
 
 def test_bodies_can_be_asked_for_their_fields(url: str) -> None:

@@ -19,7 +19,10 @@ _LOOK_SECONDS = 0.02
 
 
 class Proxy:
-    """Listens in `directory` as the server does in its own. `lost`: how many answers to a COMMIT never came."""
+    """Listens in `directory` as the server does in its own. `lost`: how many answers to a COMMIT never came.
+
+    `asked`: how often a client said something.
+    """
 
     def __init__(self, directory: Path, upstream: Path) -> None:
         self._upstream = str(upstream / f".s.PGSQL.{PORT}")
@@ -33,6 +36,7 @@ class Proxy:
         self.state: State = "open"
         self.loses = 0
         self.lost = 0
+        self.asked = 0
 
     def url(self, url: str) -> str:
         """The same database, through here."""
@@ -77,6 +81,7 @@ class Proxy:
                     if not data:
                         return
                     if one is client:
+                        self.asked += 1
                         is_lost = self.loses > 0 and b"COMMIT" in data
                         server.sendall(data)
                     elif is_lost:
