@@ -37,6 +37,7 @@ OUR_OWN = "it is about the calling process alone and ends with it"
 ALLOWED = {
     "eventstore.statements": IN_A_TRANSACTION,
     "eventstore.postgres": CALLERS_HAVE_THEM,
+    "eventstore.postgres_batch": CALLERS_HAVE_THEM,
     "eventstore.postgres_source": ONLY_A_LOOK,
     "projections.agents": IN_A_TRANSACTION,
     "projections.rebuild": IN_A_TRANSACTION,
