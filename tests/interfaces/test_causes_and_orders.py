@@ -115,9 +115,7 @@ def test_what_a_coordinator_does_of_itself_belongs_to_its_start(outlive: Command
 def test_a_restart_that_a_kill_overtook_waited_for_ever(outlive: CommandLine) -> None:
     """The last order counts: the restart ends as soon as the agent has, and says why nothing was started."""
     with Manager.open(outlive.home) as manager:
-        agent = manager.spawn(
-            python(outlive.home, DEAF).model_copy(update={"stop_grace_seconds": QUICK}), "deaf"
-        )
+        agent = manager.spawn(python(outlive.home, DEAF), "deaf")
     until((outlive.home / agent.directory / "stdout.log").read_text)
     restart = outlive.start("restart", "deaf")
     until(lambda: _events(outlive, "--type", "SIGTERM_SENT"))
