@@ -12,6 +12,7 @@ from manager.cli import exit_codes
 from manager.cli.options import PAIR, agents_argument
 from manager.cli.render import Column, console, plain_table, rich_table, show_table
 from manager.cli.session import Session, current, now, shared_options, write, write_json
+from manager.cli.times import in_zone
 from projections.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def ps_command(
         show_table(
             session,
             _COLUMNS,
-            _rows(found, is_short=session.is_terminal, placed=placed),
+            _rows(found, is_short=session.is_terminal, placed=placed, utc=session.utc),
             caption=_caption(found),
         )
     return exit_codes.DONE
@@ -118,7 +119,10 @@ def health_command(*, agents: tuple[str, ...]) -> int:
         )
     else:
         columns = (Column("NAME"), Column("STATE"), Column("HEALTH"), Column("OK"), Column("NOTE"))
-        rows = [(c.name, c.state, c.health, "yes" if c.is_ok else "no", c.why) for c in checks]
+        rows = [
+            (c.name, c.state, c.health, "yes" if c.is_ok else "no", in_zone(c.why, utc=session.utc))
+            for c in checks
+        ]
         show_table(session, columns, rows)
     return exit_codes.DONE if all(check.is_ok for check in checks) else exit_codes.NOT_RUNNING
 
@@ -156,7 +160,8 @@ def _watch(session: Session, view: View, look: Any, *, placed: bool) -> None:
             if session.json:
                 write_json(document(view, found))
             else:
-                write(plain_table(_COLUMNS, _rows(found, is_short=False, placed=placed)) + "\n")
+                rows = _rows(found, is_short=False, placed=placed, utc=session.utc)
+                write(plain_table(_COLUMNS, rows) + "\n")
             time.sleep(WATCH_SECONDS)
     from rich.live import Live
 
@@ -164,12 +169,12 @@ def _watch(session: Session, view: View, look: Any, *, placed: bool) -> None:
     with Live(console=screen, auto_refresh=False, screen=True) as live:
         while True:
             found = look()
-            rows = _rows(found, is_short=True, placed=placed)
+            rows = _rows(found, is_short=True, placed=placed, utc=session.utc)
             live.update(rich_table(_COLUMNS, rows, width=screen.width, caption=_caption(found)), refresh=True)
             time.sleep(WATCH_SECONDS)
 
 
-def _rows(agents: Sequence[AgentStatus], *, is_short: bool, placed: bool) -> list[tuple[str, ...]]:
+def _rows(agents: Sequence[AgentStatus], *, is_short: bool, placed: bool, utc: bool) -> list[tuple[str, ...]]:
     ids = short_ids([agent.id for agent in agents]) if is_short else {}
     return [
         (
@@ -182,7 +187,7 @@ def _rows(agents: Sequence[AgentStatus], *, is_short: bool, placed: bool) -> lis
             "-" if agent.vitals.cpu_percent is None else f"{agent.vitals.cpu_percent:.1f}",
             size_text(agent.vitals.memory_bytes),
             _number(agent.vitals.processes),
-            agent.note,
+            in_zone(agent.note, utc=utc),
         )
         for agent in agents
     ]

@@ -79,5 +79,5 @@ def _show(key: str, path: Path) -> int:
     if current().json:
         write_json({"schema": "outlive.key/1", "key": key, "path": str(path)})
     else:
-        write(f"{key}  {path}")
+        write(f"id    {key}\nfile  {path}")
     return exit_codes.DONE

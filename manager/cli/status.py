@@ -16,7 +16,7 @@ from manager.cli.agents import preamble
 from manager.cli.options import agents_argument
 from manager.cli.render import STATE_STYLES
 from manager.cli.session import Session, current, now, shared_options, write, write_json
-from manager.cli.times import MICROSECONDS, from_rfc3339, time_text
+from manager.cli.times import MICROSECONDS, from_rfc3339, in_zone, time_text
 from projections.quantities import counted, duration_text, size_text
 from projections.sentences import exit_text, sentence
 
@@ -115,7 +115,7 @@ def lines(screen: Screen, session: Session) -> list[str]:
         ("health", status.health),
         ("uses", _uses(status)),
         ("labels", " ".join(f"{name}={text}" for name, text in sorted(status.labels.items()))),
-        ("note", status.note),
+        ("note", in_zone(status.note, utc=session.utc)),
     ]
     text = [head, *(f"  {name:<10}{_clean(value, shown)}" for name, value in facts if value)]
     text += _section("processes", [_tree_row(row) for row in screen.tree])

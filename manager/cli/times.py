@@ -9,6 +9,7 @@ from manager.cli.durations import parse_duration
 
 _AGO = re.compile(r"-?((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)(?:\s*ago)?", re.ASCII)
 _UNIT = re.compile(r"(?<=\d)\s*(second|minute|hour|day)s?\b\s*", re.ASCII)  # 2 hours → 2h
+_NEXT = re.compile(r"(?<=next attempt at )[0-9T:.-]+Z", re.ASCII)
 MICROSECONDS = 1_000_000
 LAST = 253_402_300_799_999_999  # the end of the year 9999
 
@@ -37,6 +38,11 @@ def parse_instant(text: str, *, now: int) -> int:
 def from_rfc3339(text: str) -> int:
     """Microseconds of the text form that our JSON has."""
     return _microseconds(datetime.fromisoformat(text))
+
+
+def in_zone(text: str, *, utc: bool) -> str:
+    """An agent's note with the time of its next attempt as `time_text` writes it."""
+    return _NEXT.sub(lambda found: time_text(from_rfc3339(found[0]), utc=utc), text)
 
 
 def time_text(instant: int, *, utc: bool) -> str:

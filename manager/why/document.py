@@ -67,7 +67,7 @@ def as_json(found: PostMortem) -> dict[str, Any]:
             "attempt": found.last_failure.attempt,
             "cause": found.last_failure.cause,
             "certainty": found.last_failure.certainty,
-            "exit": found.last_failure.exit,
+            "exit": _exit(found.last_failure.exit),
             "message": found.last_failure.message,
             "ended_at": rfc3339(found.last_failure.ended_at),
             "error_line": found.last_failure.error_line,
@@ -80,7 +80,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {
         "cause": verdict.cause,
         "certainty": verdict.certainty,
-        "exit": verdict.exit,
+        "exit": _exit(verdict.exit),
         "message": verdict.message,
         "phase": verdict.phase,
         "errno": verdict.errno,
@@ -89,6 +89,15 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
             {"source": one.source, "text": one.text, "positions": list(one.positions)}
             for one in verdict.evidence
         ],
+    }
+
+
+def _exit(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        name: _time(value) if name in ("not_before_at", "not_after_at") else value
+        for name, value in found.items()
     }
 
 
@@ -119,7 +128,7 @@ def _followed(followed: Followed) -> dict[str, Any]:
             "attempt": following.attempt,
             "state": following.state,
             "cause": following.cause,
-            "exit": following.exit,
+            "exit": _exit(following.exit),
             "ended_at": _time(following.ended_at),
         },
     }

@@ -45,9 +45,14 @@ class History:
 
     @property
     def exit(self) -> Mapping[str, Any] | None:
-        """How the process ended, as ZOMBIE_REAPED has it."""
+        """How the process ended, as ZOMBIE_REAPED has it; an end that nobody saw came after each re-attachment, too."""
         found = None if self.reaped is None else self.reaped.data.get("exit")
-        return found if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            return None
+        seen = [entry.at for entry in self.all("REATTACHED")]
+        if found.get("kind") == "unknown" and seen:
+            return {**found, "not_before_at": max([*seen, found.get("not_before_at") or 0])}
+        return found
 
     @property
     def ended_at(self) -> int | None:

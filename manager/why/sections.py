@@ -35,7 +35,7 @@ def sections(found: PostMortem, when: When) -> list[Section]:
         Section("cause", (f"{words.cause_text(verdict.cause)} ({verdict.certainty})",)),
         Section("evidence", tuple(evidence_line(one) for one in verdict.evidence)),
         Section("who asked", tuple(f"{when(one.at)}  {words.asked_text(one)}" for one in found.asked)),
-        Section("error output", found.last_output[-SHOWN_LINES:], is_output=True),
+        Section("last output (stderr, else stdout)", found.last_output[-SHOWN_LINES:], is_output=True),
         Section("what led to it", _before(found, when)),
         Section(
             "coordinators", tuple(event_line(entry, when) for entry in found.home_events[-SHOWN_EVENTS:])

@@ -100,7 +100,8 @@ def _recorded_failure(history: History, cause: Literal["failed start", "limit", 
     if cause == "failed start":
         if history.reaped is not None:
             evidence.append(_who_saw(history))
-            evidence += _oom_evidence(history)
+            if history.reaped.data.get("oom_killed") or (history.exit or {}).get("signal") == SIGKILL:
+                evidence += _oom_evidence(history)
         elif outcome is not None and outcome.data.get("errno") is not None:
             evidence.append(_event(outcome, f"the system refused it with errno {outcome.data['errno']}"))
         return _judged(history, cause, "certain", evidence)

@@ -138,12 +138,15 @@ def ended_text(found: PostMortem, when: Callable[[int], str]) -> str:
 def left_over_text(left: LeftOver) -> str:
     """What was still there after the main process."""
     if left.pids is None:
-        text = "what it left behind is not known"
-    elif left.pids:
+        return "what it left behind is not known"
+    if left.pids:
         text = f"processes {', '.join(map(str, left.pids))} were left over and were killed"
-    else:
-        text = "nothing was left over"
-    return text if left.is_tree_complete else f"{text}; whether all of its tree is gone is not known"
+        return text if left.is_tree_complete else f"{text}; whether that was all of its tree is not known"
+    return (
+        "nothing was left over"
+        if left.is_tree_complete
+        else "nothing was seen to be left over; not all could be seen"
+    )
 
 
 def followed_text(followed: Followed) -> str:

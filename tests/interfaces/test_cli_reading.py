@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,14 @@ def test_logs_follow_ends_without_a_coordinator(outlive: CommandLine) -> None:
     assert outlive("logs", "-f", "x").stdout == "one\n"
     assert outlive("recover").returncode == 0
     assert outlive.json("ps")["agents"][0]["state"] == "BACKOFF"
+    for command in (
+        ("ps",),
+        ("status", "x"),
+    ):  # the next attempt's time is local, too, unless asked otherwise
+        zoned = [outlive(*command, *utc, TZ="UTC-09").stdout for utc in ((), ("--utc",))]
+        times = [re.search(r"next attempt at (\S+ \S+)", text) for text in zoned]
+        local, utc = (datetime.fromisoformat(found[1].removesuffix("Z")) for found in times if found)
+        assert local - utc == timedelta(hours=9)
     assert outlive("logs", "-f", "x").stdout == "one\n"
 
 

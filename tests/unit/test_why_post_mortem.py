@@ -8,12 +8,14 @@ import pytest
 
 from eventstore import events as ev
 from eventstore.payloads import Found
-from eventstore.record import Head
-from eventstore.values import ExitedWithCode, Health
+from eventstore.record import Head, rfc3339
+from eventstore.values import ExitedWithCode, ExitUnknown, Health
+from manager.why.document import as_json
 from manager.why.history import History, histories
 from manager.why.material import Entry, Material, OtherFailure, Sample
+from manager.why.parts import LeftOver
 from manager.why.post_mortem import FIRST_EVENTS, MOST_EVENTS, post_mortem, trend
-from manager.why.words import followed_text, summary, trend_text
+from manager.why.words import ended_text, followed_text, left_over_text, summary, trend_text
 from tests.support.histories import PROCESS, reaped, spawning
 from tests.support.rows import entries
 from tests.support.states import RUNNING, SECOND, STARTED, T0
@@ -166,6 +168,34 @@ def test_the_sentence_names_who_ordered_the_signal() -> None:
     assert summary(found) == (
         "builder (attempt 1) was told to stop, on the order of somebody (why not), and ended with exit code 0."
     )
+
+
+def test_the_bounds_of_an_unseen_end_forgot_a_reattachment() -> None:
+    """A coordinator that found the process alive proves that it had not ended then; the JSON has RFC 3339."""
+    again = ev.AgentReattached(attempt=1, via="process", evidence="alive", unwatched_seconds=1.0)
+    gone = ExitUnknown(reason="shim lost", not_before_at=T0, not_after_at=T0 + 60 * SECOND)
+    lost = ev.AgentLost(attempt=1, reason="shim lost")
+    found = post_mortem(material([*FIRST[:3], again, reaped(1, gone), lost]))
+    alive = found.events[3].at
+    assert alive > T0
+    assert f"not before {alive}, not after {T0 + 60 * SECOND}" in ended_text(found, str)
+    exit_ = as_json(found)["verdict"]["exit"]
+    assert (exit_["not_before_at"], exit_["not_after_at"]) == (rfc3339(alive), rfc3339(T0 + 60 * SECOND))
+
+
+@pytest.mark.parametrize(
+    ("pids", "is_complete", "said"),
+    [
+        ((), True, "nothing was left over"),
+        ((), False, "nothing was seen to be left over; not all could be seen"),
+        (None, False, "what it left behind is not known"),
+    ],
+)
+def test_nothing_was_left_over_and_that_was_not_known(
+    pids: tuple[int, ...] | None, is_complete: bool, said: str
+) -> None:
+    """What is said does not contradict itself."""
+    assert left_over_text(LeftOver(pids=pids, is_tree_complete=is_complete, position=1)) == said
 
 
 def _other(agent_id: str, position: int, exit_: ExitedWithCode, number: int) -> OtherFailure:

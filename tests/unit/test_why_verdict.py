@@ -86,6 +86,13 @@ def test_each_end_has_its_cause(events: list[ev.Event], cause: str, certainty: s
     assert all(one.positions or one.source in ("nobody", "look") for one in found.evidence)
 
 
+def test_a_failed_start_spoke_of_want_of_memory() -> None:
+    """Only where the kernel may have killed it."""
+    for exit_, oom_killed, says in ((code(1), None, False), (by(9), None, True), (by(15), True, True)):
+        found = _of([spawning(), STARTED, end(exit_, oom_killed=oom_killed), failed("failed start")])
+        assert any("want of memory" in one.text for one in found.evidence) == says
+
+
 def test_another_boot_makes_it_the_host() -> None:
     """The boot ids decide, of the start and of the coordinator that looked, and not the words of the reason."""
     life = [*LIFE, end(GONE), LOST]
