@@ -62,6 +62,12 @@ def system_refusals(doing: str) -> Iterator[None]:
         raise SystemRefused(
             f"cannot {doing}: {error.strerror or error}; check the limits (ulimit -n) and the disk, then try again"
         ) from error
+    except (
+        ImportError
+    ) as error:  # a module is loaded when it is first needed, and says no more of a failing disk
+        raise SystemRefused(
+            f"cannot {doing}: a module cannot be loaded ({error}); check the disk and the memory, then try again"
+        ) from error
     except RuntimeError as error:
         if "start new thread" not in str(error):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,19 @@ def test_a_home_without_a_descriptor_for_it_was_refused_with_a_traceback(tmp_pat
     """It is refused with what to do; and opens when there is one."""
     with pytest.raises(SystemRefused, match="ulimit -n"):
         refused(tmp_path, "epoll_create1", "EMFILE", lambda: Manager.open(tmp_path / "home"))
+    Manager.open(tmp_path / "home").close()
+
+
+def test_a_module_that_the_disk_failed_to_give_was_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that only a new home needs: it is refused with what to do, and made when there is one."""
+    with (
+        monkeypatch.context() as gone,
+        pytest.raises(SystemRefused, match="a module cannot be loaded .*alembic"),
+    ):
+        gone.setitem(sys.modules, "alembic", None)
+        Manager.open(tmp_path / "home")
     Manager.open(tmp_path / "home").close()
 
 
