@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5
 LOST_SECONDS = 5  # of silence after which a connection whose packets nobody acknowledges is given up
+SILENCE_SECONDS = LOST_SECONDS + 2 * 3  # the same where only an answer is waited for: probes are sent
 ANSWER_SECONDS = 8.0  # for one answer to a writer: it waits for the lock of another one for less
 READ_SECONDS = 300.0  # for the answer to a query
 _CONNECTION: dict[str, object] = {

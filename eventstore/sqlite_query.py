@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from typing import Any, NamedTuple
 
 from eventstore.errors import InvalidRequest, NoDatabase
+from eventstore.query import Answer, QueryTimedOut
 from eventstore.sqlite_file import ERRORS, connect_read_only, identity, path_of, translate
 
 _STEPS_BETWEEN_LOOKS = 10_000  # of SQLite's machine: some 0.1 ms
@@ -30,24 +30,8 @@ _ASKED_WRONGLY = frozenset(
 )
 
 
-class QueryTimedOut(Exception):
-    """The query took longer than it may."""
-
-
-class Answer(NamedTuple):
-    """Columns and rows; `is_cut` when there are more rows than were asked for."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-    is_cut: bool
-
-
 def ask(url: str, sql: str, *, limit: int, seconds: float) -> Answer:
-    """The first `limit` rows of one SELECT.
-
-    Raises `InvalidRequest` for what is no statement, or none that only reads; `QueryTimedOut`; and `StoreUnavailable`
-    or `StoreDamaged` as any reader.
-    """
+    """See `eventstore.query.ask`."""
     path = path_of(url)
     if identity(path) is None:
         raise NoDatabase(f"cannot read {path}: there is no such file; nothing has been recorded there yet")

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from eventstore.errors import InvalidRequest
 from manager.cli import exit_codes, sanitize
 from manager.cli.options import DURATION, chosen_format
 from manager.cli.render import Column, show_table
@@ -27,16 +26,14 @@ FORMATS = ("table", "json", "csv")
 def sql_command(*, statement: str, limit: int, timeout: float, form: str | None) -> int:
     """Run one SELECT; the views report_… are made for it, see docs/reports.md.
 
-    The connection can change nothing and reads no other file.
+    The connection can change nothing and reads no other file; on PostgreSQL, as far as its role may not.
     """
-    from eventstore.sqlite_query import QueryTimedOut, ask
+    from eventstore.query import QueryTimedOut, ask
     from manager.errors import TimedOut
     from manager.freshness import bring_up_to_date
 
     session = current()
     chosen = chosen_format(session, form, "table")
-    if not session.database.startswith("sqlite:"):
-        raise InvalidRequest("cannot run a statement there: only SQLite is asked this way; use psql")
     view = session.view()
     tell_what_is_missing(bring_up_to_date(view.reader, session.database))
     try:

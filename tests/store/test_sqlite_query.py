@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eventstore.errors import InvalidRequest, NoDatabase
-from eventstore.sqlite_query import QueryTimedOut, ask
+from eventstore.query import QueryTimedOut, ask
 from eventstore.store import EventStore
 from tests.support.histories import new, note
 

@@ -39,9 +39,9 @@ _names = count(1)
 class Cluster:
     """One server and its files. `restart` and `kill` are for tests of what happens then."""
 
-    def __init__(self, directory: Path, *, is_durable: bool = False) -> None:
+    def __init__(self, directory: Path, *, is_durable: bool = False, address: str = "") -> None:
         self.directory = directory
-        self._settings = {**SETTINGS, **(DURABLE if is_durable else {})}
+        self._settings = {**SETTINGS, **(DURABLE if is_durable else {}), "listen_addresses": address}
         self._data = directory / "data"
         self._user = pwd.getpwnam("nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
         self._server: subprocess.Popen[bytes] | None = None
@@ -52,6 +52,9 @@ class Cluster:
             os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
         arguments = ["-D", str(self._data), "-U", "owner", "-E", "UTF8", "--locale=C", "-A", "trust"]
         self._run("initdb", *arguments, "--no-sync", "--no-instructions")
+        if self._settings["listen_addresses"]:
+            with (self._data / "pg_hba.conf").open("a", encoding="ascii") as rules:
+                rules.write("host all all samenet trust\n")
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -114,6 +117,10 @@ class Cluster:
         """Where a database of it is."""
         return f"postgresql://{user}@/{database}?host={self.directory}&port={PORT}"
 
+    def url_at(self, address: str, url: str) -> str:
+        """The same over the network that it listens on."""
+        return url.replace(f"host={self.directory}", f"host={address}")
+
     def remove(self) -> None:
         """Stop it and remove its files."""
         self.stop()
@@ -138,10 +145,12 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(*, is_durable: bool = False) -> Iterator[Cluster]:
-    """A new server, removed afterwards. `is_durable`: what is committed is on disk."""
+def running_cluster(*, is_durable: bool = False, address: str = "") -> Iterator[Cluster]:
+    """A new server, removed afterwards. `is_durable`: what is committed is on disk. `address`: to listen on, too."""
     # Short: a socket's path has 107 bytes.
-    cluster = Cluster(Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), is_durable=is_durable)
+    cluster = Cluster(
+        Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), is_durable=is_durable, address=address
+    )
     try:
         cluster.create()
         cluster.start()
