@@ -144,3 +144,8 @@ def _reaped_with_the_shims_memory(shape: Shape) -> Shape:
 @upcaster("COORDINATOR_STARTED", 1)
 def _started_without_takeover(shape: Shape) -> Shape:
     return {**shape, "taken_over_from": None}
+
+
+@upcaster("RECOVERY_COMPLETED", 1)
+def _recovered_without_due_attempts(shape: Shape) -> Shape:
+    return {**shape, "due_attempts": 0}

@@ -29,7 +29,7 @@ class CoordinatorStarted:
 
 @record
 class CoordinatorStopped:
-    """A coordinator let go of the home in good order; `agents_left` were running then."""
+    """A coordinator let go of the home in good order; `agents_left` had a process then."""
 
     TYPE: ClassVar = "COORDINATOR_STOPPED"
     SCHEMA_VERSION: ClassVar = 1
@@ -40,10 +40,10 @@ class CoordinatorStopped:
 
 @record
 class RecoveryCompleted:
-    """What a recovery found, in agents, and how long it took."""
+    """What a recovery found, in agents, and how long it took. `due_attempts`: those that it began, being due."""
 
     TYPE: ClassVar = "RECOVERY_COMPLETED"
-    SCHEMA_VERSION: ClassVar = 1
+    SCHEMA_VERSION: ClassVar = 2
     attempt: ClassVar[None] = None
     epoch: int
     reattached: int
@@ -52,6 +52,7 @@ class RecoveryCompleted:
     never_started: int
     resumed_stops: int
     duration_seconds: float
+    due_attempts: int = 0
 
 
 RefusalRule = Literal["another user", "too many requests", "unreadable", "not possible"]

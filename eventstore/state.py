@@ -120,3 +120,8 @@ class AgentState:
     def is_final(self) -> bool:
         """Whether nothing of it runs and, without a new order, nothing will."""
         return self.state in OUTCOMES
+
+    @property
+    def has_process(self) -> bool:
+        """Whether a process of it runs, for all that is known: not while it waits for its next attempt."""
+        return isinstance(self.phase, Requested | Live)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from eventstore.errors import OutliveError, StoreUnavailable
 from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
 from eventstore.values import ExitUnknown
+from manager.deadlines import until_next_attempt
 
 
 def is_known(state: AgentState) -> bool:
@@ -33,6 +34,11 @@ def is_stuck(state: AgentState) -> bool:
 def is_stopped_or_stuck(state: AgentState) -> bool:
     """Whether a stop has come to an end."""
     return state.is_final or isinstance(state.phase, Waiting) or is_stuck(state)
+
+
+def is_due(state: AgentState, now: int) -> bool:
+    """Whether the time of the attempt that it waits for has come."""
+    return isinstance(state.phase, Waiting) and until_next_attempt(state, now) <= 0
 
 
 def has_known_exit(state: AgentState) -> bool:

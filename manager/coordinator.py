@@ -27,14 +27,7 @@ from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
 from manager.attemptsecrets import without_secrets
-from manager.conditions import (
-    has_known_exit,
-    is_known,
-    is_over,
-    is_stuck,
-    is_verified,
-    refused,
-)
+from manager.conditions import has_known_exit, is_due, is_known, is_over, is_stuck, is_verified, refused
 from manager.eventloop import event_loop, keep_awake
 from manager.home import Home, HomeLock
 from manager.homeidentity import HomeIdentity
@@ -248,6 +241,7 @@ class Coordinator:
             after = self.ledger.states[agent_id].phase
             stops += isinstance(after, Live) and after.stop is not None and kind == "reattached"
         judged = [self.ledger.states[agent_id] for agent_id in looked_at]
+        due = sum(is_due(state, now_microseconds()) for state in judged) if announce else 0
         if announce:
             self.supervisor.release_attempts()
         await self.supervisor.turn.commit_soon()
@@ -261,6 +255,7 @@ class Coordinator:
             never_started=counts.get("never started", 0),
             pending=counts.get("pending", 0),
             resumed_stops=stops,
+            due_attempts=due,
             exit_codes_known=sum(1 for state in judged if has_known_exit(state)),
             duration_seconds=round(time.monotonic() - begun, 6),
         )
@@ -294,7 +289,7 @@ class Coordinator:
                 for _ in range(2):  # what is staged now, and what the launcher says to the starts in it
                     await self.supervisor.turn.commit_soon()
                     await self.supervisor.launchpad.settle(START_SETTLES_SECONDS)
-                left = sum(1 for state in self.ledger.states.values() if not state.is_final)
+                left = sum(state.has_process for state in self.ledger.states.values())
                 self.log.append(CoordinatorStopped(epoch=self.ledger.epoch, agents_left=left))
         except OutliveError:
             pass  # the log cannot say that we left in order; the next coordinator will find out all the same

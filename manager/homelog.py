@@ -91,6 +91,7 @@ class HomeLog:
                 lost=report.lost,
                 never_started=report.never_started,
                 resumed_stops=report.resumed_stops,
+                due_attempts=report.due_attempts,
                 duration_seconds=report.duration_seconds,
             )
         )

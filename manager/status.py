@@ -249,6 +249,7 @@ class RecoveryReport:
     never_started: int
     pending: int
     resumed_stops: int
+    due_attempts: int
     exit_codes_known: int
     duration_seconds: float
 
@@ -261,6 +262,7 @@ class RecoveryReport:
             "never_started": self.never_started,
             "pending": self.pending,
             "resumed_stops": self.resumed_stops,
+            "due_attempts": self.due_attempts,
             "exit_codes_known": self.exit_codes_known,
             "duration_seconds": self.duration_seconds,
         }

@@ -167,6 +167,7 @@ def _recovery(data: Data) -> str:
         ("lost", data["lost"]),
         ("never started", data["never_started"]),
         ("stops taken up again", data["resumed_stops"]),
+        ("started again, being due", data.get("due_attempts", 0)),
     )
     found = ", ".join(f"{count} {what}" for what, count in counts if count) or "nothing to do"
     return f"recovery in {data['duration_seconds']:.3f} s: {found}"

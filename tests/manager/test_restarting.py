@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from eventstore.errors import InvalidRequest, NameInUse, UnknownAgent
 from manager import Manager, RestartPolicy, StartFailed
 from manager.door import open_door
+from projections.sentences import sentence
 from tests.support.agents import data, program, python, shell, types
 from tests.support.processes import eventually, runs
 from tests.support.promises import living
@@ -121,13 +123,21 @@ def test_what_fell_due_while_nobody_was_there(home: Path) -> None:
         manager.spawn(spec, "early")
         eventually(lambda: manager.status("early").state == "BACKOFF", "the back-off begins")
         late = manager.spawn(spec, "late")
+        due = data(manager, "early", "RESTART_SCHEDULED")[0]["due_at"]
     assert late.pid is not None
+    eventually(lambda: time.time() * 1e6 > due, "the first is due")
     eventually(lambda: not runs(late.pid or 0), "it ends while nobody watches")
     with Manager.open(home) as manager:
         statuses = manager.wait_many(["early", "late"], timeout=60)
         assert [(status.attempt, status.state) for status in statuses] == [(2, "FAILED"), (2, "FAILED")]
         for name in ("early", "late"):
             assert types(manager, name).count("SPAWNING") == 2
+        assert manager.recovery is not None
+        assert manager.recovery.due_attempts >= 1
+        told = [sentence(event.type, json.loads(event.data)) for event in manager.events()]
+    # The one that waited when the first coordinator left was not "left running", nor was there "nothing to do" for it.
+    assert "coordinator stopped, 2 agents left running" not in told
+    assert [text for text in told if text.startswith("recovery in")][-1].endswith("started again, being due")
 
 
 NAMES = ("stopped", "killed", "other", "again")

@@ -139,7 +139,14 @@ def coordinator_samples() -> list[home_events.CoordinatorEvent]:
         home_events.CoordinatorStarted(epoch=2, pid=98, boot_id=BOOT, version="0.1.0", taken_over_from=99),
         home_events.CoordinatorStopped(epoch=1, agents_left=2),
         home_events.RecoveryCompleted(
-            epoch=1, reattached=90, ended=10, lost=0, never_started=1, resumed_stops=2, duration_seconds=0.75
+            epoch=1,
+            reattached=90,
+            ended=10,
+            lost=0,
+            never_started=1,
+            resumed_stops=2,
+            duration_seconds=0.75,
+            due_attempts=3,
         ),
         home_events.RequestRefused(epoch=1, uid=1000, pid=77, rule="another user", method=None, refusals=3),
         home_events.LogPruned(
