@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-from eventstore.errors import OutliveError, StoreUnavailable
+from eventstore.errors import StoreUnavailable
 from eventstore.state import AgentState, Live
 from manager.attachment import Attachment
 from manager.conditions import is_known, is_stopped_or_stuck, is_stuck, unrecorded
@@ -50,7 +50,13 @@ class Waits(NamedTuple):
         left = await self._unless_in_vain(ids, is_stopped_or_stuck, "tree")
         if left:
             names = ", ".join(state.name for state in left)
-            raise unrecorded(f"{names} {'was' if len(left) == 1 else 'were'} stopped", self._why())
+            what = f"{names} {'was' if len(left) == 1 else 'were'} stopped"
+            if self.turn.why_down is not None:
+                raise unrecorded(what, self.turn.why_down)
+            raise StoreUnavailable(
+                f"cannot record that {what}: the exit is not written into the home yet, as on a full disk; "
+                "it is recorded once it is"
+            )
 
     async def settle_starts(self, ids: Iterable[str], seconds: float) -> None:
         """Until starts that are under way have come to an end, at most so long."""
@@ -97,17 +103,16 @@ class Waits(NamedTuple):
         return [one for one in ids if one in states and not condition(states[one])]
 
     def _have_ended(self, ids: Sequence[str], whole: Ended) -> bool:
-        """Whether there are some, and each is over and can only not be recorded."""
+        """Whether there are some, and each is over, and its shim has it still to write."""
         holds = [self.held(one) for one in ids]
-        if not holds or any(held is None or not held.has_main_ended() for held in holds):
-            return False
-        if whole == "main":  # a tree that is waited for may go on
-            return all(self.ledger.states[one].spec.until != "tree" for one in ids)
         with contextlib.suppress(OSError):  # out of descriptors: later
+            if not holds or not all(held is not None and _is_unwritten(held) for held in holds):
+                return False
+            if whole == "main":  # a tree that is waited for may go on
+                return all(self.ledger.states[one].spec.until != "tree" for one in ids)
             return not any(leftovers(held) for held in holds if held is not None)
         return False
 
-    def _why(self) -> OutliveError:
-        if self.turn.why_down is not None:
-            return self.turn.why_down
-        return StoreUnavailable("cannot write how it ended into the home: is its disk full?")
+
+def _is_unwritten(held: Attachment) -> bool:
+    return held.has_main_ended() and held.shim() is not None  # where it is lost the kernel tells, or nobody

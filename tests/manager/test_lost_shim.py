@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manager import Manager
+from manager import Manager, patience, waits
 from manager.process.features import features
 from tests.support.agents import data, shell
 from tests.support.processes import eventually
@@ -34,3 +34,16 @@ def test_what_an_agent_leaves_behind_without_a_shim_is_recorded_and_ended(
     assert (reaped["source"], reaped["is_tree_complete"]) == ("pidfd", False)
     assert left in reaped["leftovers"]
     eventually(lambda: not Path(f"/proc/{left}").exists(), "the child is gone")
+
+
+@pytest.mark.skipif(not features().pidfd_info, reason="needs PIDFD_GET_INFO (Linux 6.15)")
+def test_a_stop_was_given_up_before_the_kernel_told_how_an_orphan_ended(
+    manager: Manager, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has ended and its exit is not recorded: that is no full disk, but init, which is slow to reap."""
+    monkeypatch.setattr(waits, "DOUBT_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.01)
+    manager.spawn(shell(home, "exec sleep 300"), "orphan")
+    os.kill(data(manager, "orphan", "STARTED")[0]["process"]["shim_pid"], signal.SIGKILL)
+    eventually(lambda: data(manager, "orphan", "REATTACHED"), "the loss is noticed")
+    assert manager.stop("orphan").state == "CANCELLED"
