@@ -1,5 +1,9 @@
 """Each benchmark runs from beginning to end, and its figures are where the goals look for them."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +13,15 @@ from benchmarks import growth, idle, recovery, short, stubborn, verify
 from benchmarks.standing import GOALS, Figure, Goal, number, section, tables_of
 
 Main = Callable[[Sequence[str]], None]
+CLEARS_AWAY = """
+import sys, time
+try:
+    print("runs", file=sys.stderr, flush=True)
+    time.sleep(60)
+finally:
+    time.sleep(0.6)
+    print("cleared away", file=sys.stderr, flush=True)
+"""
 ONCE = "--rounds 1"
 # What the goals want measured with many is told here with few.
 RUNS: Mapping[str, tuple[Main, str, tuple[tuple[str, str], ...]]] = {
@@ -93,3 +106,17 @@ def test_the_standing_names_every_goal_and_the_reasons() -> None:
     text = section("")
     assert text.count("not measured") == len(GOALS)
     assert "### Why not more" in text
+
+
+def test_a_benchmark_that_is_interrupted_clears_away_before_all_ends() -> None:
+    """^C goes to the whole group; the runner leaves no agents and no mount behind by killing what it runs."""
+    program = (
+        f"import sys; from benchmarks.__main__ import run; run([sys.executable, '-c', {CLEARS_AWAY!r}], {{}})"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as runner:
+        assert runner.stderr is not None
+        assert runner.stderr.readline() == "runs\n"
+        os.killpg(runner.pid, signal.SIGINT)
+        assert "cleared away\n" in runner.stderr.readlines()
