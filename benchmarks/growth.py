@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=3000, help=f"agents, of {COUNTS}")
     parser.add_argument("--most-events", type=int, default=LENGTHS[-1], help=f"of {LENGTHS}")
     parser.add_argument("--agents", type=int, default=100, help="alive while the log grows")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--pictures", type=Path, default=PLACE, help="directory of the two SVG files")
     given = parser.parse_args(arguments)
     agents, left_out = by_agents(given.most, given.rounds)

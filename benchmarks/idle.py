@@ -15,7 +15,7 @@ from benchmarks.supervisor_peer import SupervisorPeer
 
 PEERS: tuple[Callable[[], Peer], ...] = (OutlivePeer, SupervisorPeer, S6Peer, CircusPeer)
 BASELINE = "supervisor"
-REST_SECONDS = 3.0  # what a start leaves to do, such as taking events into reports, is over by then
+REST_SECONDS = 5.0  # what a start leaves to do, such as taking events into reports, is over by then
 
 
 def measure(
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
         "--rest", type=float, default=REST_SECONDS, help="seconds after the start, not counted"
