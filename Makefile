@@ -8,6 +8,7 @@ WORKERS ?= 3
 PYTEST_ARGS ?=
 STORM_KILLS ?= 10000
 STORM_SEED ?=
+STORM_DATABASE ?= sqlite
 FUZZ_SECONDS ?= 60
 MUTANTS ?= 0
 MUTANTS_SEED ?= 1
@@ -31,7 +32,7 @@ help:
 	@echo 'make test    format, lint, types, documents, then every test'
 	@echo 'make check   the first half of that, without the tests'
 	@echo 'make faults  every fault that is injected in part by `make test`, in full: an hour or more'
-	@echo 'make storm   10,000 kills at random of everything (STORM_KILLS=N, STORM_SEED=S to have one again)'
+	@echo 'make storm   10,000 kills at random of everything (STORM_KILLS=N, STORM_SEED=S: one again, STORM_DATABASE=postgres)'
 	@echo 'make mutation  small mistakes put into the decisions, which the fast tests must notice (MUTANTS=N: a sample)'
 	@echo 'make fuzz    whatever readers may be given, guided by coverage (FUZZ_SECONDS=N for each of them)'
 	@echo 'make docs    write the generated documents'
@@ -52,7 +53,7 @@ faults: $(INSTALLED)
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m faults $(PYTEST_ARGS)
 
 storm: $(INSTALLED)
-	@$(RUN) -m tests.faults.storm --kills $(STORM_KILLS) --workers $(WORKERS) $(if $(STORM_SEED),--seed $(STORM_SEED))
+	@$(RUN) -m tests.faults.storm --kills $(STORM_KILLS) --database $(STORM_DATABASE) --workers $(WORKERS) $(if $(STORM_SEED),--seed $(STORM_SEED))
 
 mutation: $(INSTALLED)
 	@$(RUN) -m tests.mutation --mutants $(MUTANTS) --seed $(MUTANTS_SEED) --workers $(WORKERS)

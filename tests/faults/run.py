@@ -29,7 +29,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -40,8 +39,10 @@ from pathlib import Path
 from typing import Any
 
 from manager import Manager
+from tests.faults import stored
 from tests.faults.driven import Driven
 from tests.faults.oracle.check import examine
+from tests.faults.oracle.log import COLUMNS
 from tests.faults.oracle.report import Report
 from tests.support import story
 from tests.support.preloaded import ROOT, preloaded
@@ -64,14 +65,21 @@ class Run:
         self.ledger = path / "ledger"
         self.canaries = path / "canaries"
         self.secret = f"secret-{seed:x}-{path.name}"
+        self.database: str | None = None
         self._asked = 0
 
     @classmethod
     @contextmanager
-    def create(cls, parent: Path | None = None, *, seed: int | None = None) -> Iterator[Run]:
-        """A new run below `parent` (default: the temporary directory); nothing of it is left when it ends well."""
+    def create(
+        cls, parent: Path | None = None, *, seed: int | None = None, database: str | None = None
+    ) -> Iterator[Run]:
+        """A new run below `parent` (default: the temporary directory); nothing of it is left when it ends well.
+
+        `database`: the URL of an empty PostgreSQL database for the log.
+        """
         chosen = random.randrange(1 << 32) if seed is None else seed
         run = cls(Path(tempfile.mkdtemp(prefix="outlive-run-", dir=parent)), chosen)
+        run.database = database
         run._begin()
         try:
             yield run
@@ -134,7 +142,8 @@ class Run:
 
     def variables(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of our own processes: the modules under test are this checkout's."""
-        return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
+        where = {} if self.database is None else {"OUTLIVE_DATABASE_URL": self.database}
+        return {**os.environ, "PYTHONPATH": str(ROOT), **where, **(more or {})}
 
     def told(
         self,
@@ -201,17 +210,28 @@ class Run:
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
         """The events of one type, as the log has their fields; none where every life died before it made the log."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.home}/events.db?mode=ro", uri=True)) as log:
-            if not log.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchall():
-                return []
-            found = log.execute("SELECT data FROM events WHERE type = ? ORDER BY position", (kind,))
-            return [json.loads(row[0]) for row in found]
+        if not self.has_log():
+            return []
+        found = self.rows("SELECT type, data FROM events ORDER BY position")
+        return [json.loads(text) for told, text in found if told == kind]
+
+    def has_log(self) -> bool:
+        """Whether its tables have been made."""
+        return stored.is_made(self.home, self.database)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a stranger reads in the log's database."""
+        return stored.ask(self.home, self.database, query)
 
     def snapshot(self) -> Path:
         """Keep a consistent copy of the log as it is now."""
         place = self.path / "snapshots"
         place.mkdir(exist_ok=True)
-        return copy_database(self.home / "events.db", place)
+        if self.database is not None:
+            return stored.copy_events(
+                self.rows(f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY position"), place
+            )
+        return stored.copy_database(self.home / "events.db", place)
 
     def view(self) -> None:
         """Note what `outlive ps` says, if the log stood still meanwhile."""
@@ -222,7 +242,7 @@ class Run:
 
     def settle(self) -> None:
         """Open the home until every agent has ended, or runs with nobody wanting it to end."""
-        with Manager.open(self.home, actor="settling") as manager:
+        with Manager.open(self.home, self.database, actor="settling") as manager:
 
             def is_settled() -> bool:
                 living = manager.statuses()
@@ -240,7 +260,7 @@ class Run:
         report = self.examine()
         if kills_all:
             self.snapshot()
-            with Manager.open(self.home, actor="the end") as manager:
+            with Manager.open(self.home, self.database, actor="the end") as manager:
                 manager.kill_all()
             report = self.examine()
         return report
@@ -255,6 +275,8 @@ class Run:
 
     def _begin(self) -> None:
         (self.path / "seed").write_text(f"{self.seed}\n")
+        if self.database is not None:
+            (self.path / "database").write_text(self.database)
         (self.path / "secrets").write_text(f"{self.secret}\n")
         clock = {
             "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
@@ -264,26 +286,12 @@ class Run:
         self.ledger.touch()
 
     def _position(self) -> int:
-        with contextlib.closing(sqlite3.connect(f"file:{self.home}/events.db?mode=ro", uri=True)) as database:
-            return int(database.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
+        return int(self.rows("SELECT coalesce(max(position), 0) FROM events")[0][0])
 
 
 def _is_removed(path: Path) -> bool:
     shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
-
-
-def copy_database(path: Path, place: Path) -> Path:
-    """A consistent copy, named for the last position in it."""
-    temporary = place / "copying"
-    with (
-        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source,
-        contextlib.closing(sqlite3.connect(temporary)) as copy,
-    ):
-        source.backup(copy)
-        position = copy.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0]
-        copy.execute("PRAGMA journal_mode = DELETE")
-    return temporary.rename(place / f"{position}.db")
 
 
 def _append(path: Path, content: Mapping[str, Any]) -> None:

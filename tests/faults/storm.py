@@ -15,17 +15,22 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.faults.run import Run
 from tests.faults.storm_run import Storm
+from tests.support.cluster import Cluster, running_cluster
 
 KILLS_A_RUN = 100
 
 
-def one_run(parent: Path | None, seed: int, kills: int) -> Counter[str]:
-    """A home, its storm, its judgement. Raises AssertionError with the run's directory kept."""
-    with Run.create(parent, seed=seed) as run:
+def one_run(parent: Path | None, seed: int, kills: int, database: str | None = None) -> Counter[str]:
+    """A home, its storm, its judgement. Raises AssertionError with the run's directory kept.
+
+    `database`: the URL of an empty PostgreSQL database, else the log is in the home.
+    """
+    with Run.create(parent, seed=seed, database=database) as run:
         storm = Storm(run, kills)
         try:
             storm.rage()
@@ -35,22 +40,35 @@ def one_run(parent: Path | None, seed: int, kills: int) -> Counter[str]:
         return storm.counts
 
 
-def _one_run_or_violation(parent: Path, seed: int, kills: int) -> tuple[Counter[str], str]:
+def _one_run_or_violation(
+    parent: Path, seed: int, kills: int, database: str | None = None
+) -> tuple[Counter[str], str]:
     try:
-        return one_run(parent, seed, kills), ""
+        return one_run(parent, seed, kills, database), ""
     except Exception as error:
         told = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
         return Counter({"violations": 1}), "\n".join(told)
 
 
-def many_runs(parent: Path, seed: int, kills: int, workers: int) -> Counter[str]:
-    """As many runs as it takes; a violation is told, counted and kept, and the storm goes on."""
+def many_runs(
+    parent: Path, seed: int, kills: int, workers: int, cluster: Cluster | None = None
+) -> Counter[str]:
+    """As many runs as it takes; a violation is told, counted and kept, and the storm goes on.
+
+    With `cluster` each run's log is in a database of it.
+    """
     total: Counter[str] = Counter()
     numbers = range(-(-kills // KILLS_A_RUN))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = [
-            pool.submit(_one_run_or_violation, parent, seed * 1_000_000 + number, KILLS_A_RUN)
+            pool.submit(
+                _one_run_or_violation,
+                parent,
+                seed * 1_000_000 + number,
+                KILLS_A_RUN,
+                None if cluster is None else cluster.new_database(),
+            )
             for number in numbers
         ]
         for number, future in enumerate(futures):
@@ -73,6 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.storm", description=__doc__)
     parser.add_argument("--kills", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--replay", type=Path, metavar="RUN", help="the directory of a run that was kept")
     asked = parser.parse_args()
@@ -85,7 +104,8 @@ def main() -> int:
     else:
         seed = random.randrange(10_000) if asked.seed is None else asked.seed
         print(f"seed {seed}; violations are kept below {parent}", flush=True)
-        counts = many_runs(parent, seed, asked.kills, asked.workers)
+        with running_cluster() if asked.database == "postgres" else nullcontext() as cluster:
+            counts = many_runs(parent, seed, asked.kills, asked.workers, cluster)
     print(table(counts))
     print(f"{time.monotonic() - begun:8.0f}  seconds; seed {seed}; {counts['violations']} violations")
     if not counts["violations"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -83,9 +82,8 @@ class Storm:
             self._start(order)
         time.sleep(step.pause)
         self._blow(step)
-        if step.keeps_snapshot and (self._run.home / "events.db").exists():
-            with contextlib.suppress(sqlite3.OperationalError):  # its tables are still to be made
-                self._run.snapshot()
+        if step.keeps_snapshot and self._run.has_log():
+            self._run.snapshot()
         self._end_commands(by_force=step.order_of_death % 2 == 0)
 
     def _open(self) -> Driven:
@@ -143,18 +141,10 @@ class Storm:
 
     def _living(self) -> list[str]:
         """The ids of the agents that have not ended, the oldest first."""
-        path = self._run.home / "events.db"
-        if not path.exists():
+        if not self._run.has_log():
             return []
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-            try:
-                found = database.execute(
-                    "SELECT id FROM agents WHERE state NOT IN"
-                    " ('COMPLETED', 'FAILED', 'CANCELLED', 'KILLED', 'LOST') ORDER BY id"
-                )
-                return [row[0] for row in found]
-            except sqlite3.OperationalError:  # its tables are still to be made
-                return []
+        found = self._run.rows("SELECT agent_id FROM agents WHERE is_final = 0 ORDER BY agent_id")
+        return [row[0] for row in found]
 
     def _item(self, kind: str, share: float) -> dict[str, Any]:
         self._names += 1
@@ -254,14 +244,16 @@ class Storm:
             answer = json.loads(line)
             if answer["answer"] == "error" and not str(answer.get("error")).startswith(REFUSALS):
                 found.append(f"{answer['ask']} was refused: {answer.get('error')}")
-        for name, count in self._rows("SELECT name, count(*) FROM agents GROUP BY name"):
+        for name, count in self._run.rows("SELECT name, count(*) FROM agents GROUP BY name"):
             if name.startswith("ensured-") and count > 1:
                 found.append(f"`ensure` started {count} agents with the name {name}")
         return found
 
     def _exits(self) -> Counter[str]:
         counts: Counter[str] = Counter()
-        for kind, data in self._rows("SELECT type, data FROM events WHERE type IN ('ZOMBIE_REAPED', 'LOST')"):
+        for kind, data in self._run.rows(
+            "SELECT type, data FROM events WHERE type IN ('ZOMBIE_REAPED', 'LOST')"
+        ):
             event = json.loads(data)
             if kind == "LOST":
                 counts["attempts LOST"] += 1
@@ -270,14 +262,10 @@ class Storm:
             else:
                 by = "by its shim" if event["source"] == "shim record" else "by the kernel, its shim lost"
                 counts[f"exits known, {by}"] += 1
-        processes = [json.loads(data)["process"] for (data,) in self._rows(STARTED)]
+        processes = [json.loads(data)["process"] for (data,) in self._run.rows(STARTED)]
         numbers = [one[which] for one in processes for which in ("pid", "shim_pid")]
         counts["numbers of agents and shims used again"] = len(numbers) - len(set(numbers))
         return counts
-
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        with contextlib.closing(sqlite3.connect(f"file:{self._run.home}/events.db?mode=ro", uri=True)) as log:
-            return log.execute(query).fetchall()
 
 
 def _chosen(step: Step, found: Sequence[Target], chance: random.Random) -> list[Target]:

@@ -9,10 +9,12 @@ import pytest
 
 from tests.faults import storm, targets
 from tests.faults.run import Run
+from tests.support.cluster import Cluster
 from tests.support.tally import Tally
 
 RUNS = 10
 SHIMS = 40
+POSTGRES_KILLS = 12
 
 
 @pytest.mark.timeout(300)
@@ -25,6 +27,16 @@ def test_a_storm_of_kills(tmp_path: Path, tally: Tally, seed: int) -> None:
     tally("3 anything killed at random", runs=counts["kills"], **more)
     tally("4 launcher or shim killed at random", runs=counts["killed: launcher"] + counts["killed: shim"])
     tally("5 several of ours killed together, at random", runs=counts["several at once"])
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(300)
+def test_a_storm_of_kills_over_a_log_in_postgresql(tmp_path: Path, tally: Tally, cluster: Cluster) -> None:
+    """A short one; the oracle reads the log there."""
+    url = cluster.new_database()
+    counts = storm.one_run(tmp_path, 1, POSTGRES_KILLS, url)
+    tally("3 anything killed at random, the log in PostgreSQL", runs=counts["kills"])
+    cluster.drop(url)
 
 
 def test_a_lost_shim_hides_no_exit_code_from_a_coordinator_that_watches(tmp_path: Path, tally: Tally) -> None:

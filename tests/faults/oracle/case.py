@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 from tests.faults.oracle.faults import Fault, read_faults
 from tests.faults.oracle.fold import Agent, Attempt, fold
 from tests.faults.oracle.ledger import Line, Start, read_ledger, read_lines
-from tests.faults.oracle.log import Row, read_rows, reading, rows_of
+from tests.faults.oracle.log import Database, Row, read_rows, reading, reading_at, rows_of
 from tests.faults.oracle.processes import Process, living_processes
 from tests.faults.oracle.records import Damaged, read_record
 
@@ -158,7 +157,9 @@ def gather(run: Path) -> Case:
     read_at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     for line in read_ledger(run / "ledger"):
         lines[line.key].append(line)
-    with reading(run / "home" / "events.db") as database:
+    elsewhere = run / "database"
+    log = reading_at(elsewhere.read_text()) if elsewhere.exists() else reading(run / "home" / "events.db")
+    with log as database:
         rows = rows_of(database)
         projected = {name: _table(database, name) for name in ("agents", "attempts")}
     snapshots = sorted((run / "snapshots").glob("*.db"), key=lambda path: int(path.stem))
@@ -181,7 +182,7 @@ def gather(run: Path) -> Case:
     )
 
 
-def _table(database: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
+def _table(database: Database, name: str) -> list[dict[str, Any]]:
     found = database.execute(f"SELECT * FROM {name}")
     names = [column[0] for column in found.description]
     return [dict(zip(names, row, strict=True)) for row in found]

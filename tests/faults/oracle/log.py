@@ -14,12 +14,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.faults.oracle.report import Undecidable, Violation
 
 NUMBERS = ("position", "version", "schema_version", "epoch", "occurred_at", "recorded_at", "attempt")
 TEXTS = ("event_id", "stream", "type", "home", "host", "actor", "correlation_id", "causation_id", "data")
 HEAD = re.compile(rb"(outlive-head/1 (\d+) \d+ ([0-9a-f]{64})) ([0-9a-f]{8})")
 COLUMNS = (*NUMBERS, *TEXTS, "previous_hash", "hash")
+Database = Any  # a connection of sqlite3 or of psycopg: `execute` gives rows and their description
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,19 @@ def _field(value: int | str | None) -> bytes:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading_at(url: str) -> Iterator[Database]:
+    """The same of a PostgreSQL database."""
+    try:
+        with psycopg.connect(url) as database:
+            database.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            database.read_only = True
+            yield database
+    except psycopg.Error as error:
+        raise Undecidable(f"cannot read the log at {url}: {error}") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[Database]:
     """One consistent view of a database. Raises `Undecidable` when it cannot be read."""
     if not path.is_file():
         raise Undecidable(f"cannot read the log {path}: there is no such file")
@@ -88,9 +103,10 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             raise Undecidable(f"cannot read the log {path}: {error}") from error
 
 
-def rows_of(database: sqlite3.Connection) -> list[Row]:
+def rows_of(database: Database) -> list[Row]:
     """All rows in order of position."""
-    query = f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY position, rowid"
+    order = "position, rowid" if isinstance(database, sqlite3.Connection) else "position"
+    query = f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY {order}"
     return [Row(*row) for row in database.execute(query)]
 
 
