@@ -1,7 +1,7 @@
 """Directories of agents that were pruned. The log does not know them any more, so they are listed before it forgets.
 
 A list is a file of the home, durable before the events go; it is removed after the directories. Whatever a prune that
-was killed has left, the next one does: what is in a list and not in the log goes.
+was killed has left, the next one does: what is in a list and not in the log goes. Versions before made no lists.
 """
 
 from __future__ import annotations
@@ -39,6 +39,18 @@ def intend(home: Home, ids: Sequence[str]) -> None:
         return
     with new_file(home.path / f"prune.{os.getpid()}.{secrets.token_hex(4)}") as file:
         file.write("".join(f"{agent_id}\n" for agent_id in ids).encode())
+
+
+def left_unlisted(home: Home, reader: Reader) -> list[str]:
+    """Ids of agents whose directories a prune left that made no list: older than what was pruned, unknown to the log.
+
+    A younger one that the log does not know speaks of a log that was cut off, and stays.
+    """
+    pruned_at = reader.base().recorded_at
+    found = [
+        path.name for path in home.agents.glob("*") if _ID.fullmatch(path.name) and not path.is_symlink()
+    ]
+    return [one for one in _unknown(reader, found) if 0 < _begun_at(home.agents / one) <= pruned_at]
 
 
 def finish(home: Home, reader: Reader) -> Removed:
@@ -86,6 +98,16 @@ def _unknown(reader: Reader, ids: Sequence[str]) -> Iterator[str]:
             [f"agent/{agent_id}" for agent_id in some],
         )
         yield from (agent_id for agent_id in some if (f"agent/{agent_id}",) not in known)
+
+
+def _begun_at(directory: Path) -> int:
+    """When the last attempt was asked for, in microseconds; 0 where that cannot be told."""
+    try:
+        return max(
+            (os.lstat(one / "spec.json").st_mtime_ns // 1000 for one in directory.iterdir()), default=0
+        )
+    except OSError:
+        return 0
 
 
 def _remove(directory: Path) -> str | None:

@@ -168,6 +168,7 @@ def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path
         else:
             assert before.instant is not None
             wanted = reader.position_before(before.instant)
+        prunedfiles.intend(home, prunedfiles.left_unlisted(home, reader))
         earlier = prunedfiles.finish(home, reader)
         found = prune(
             store,

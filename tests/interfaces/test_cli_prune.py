@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -163,6 +164,20 @@ def test_secrets_of_pruned_agents_stayed_where_nobody_could_erase_them(outlive: 
     assert sorted(path.name for path in (outlive.home / "agents").iterdir()) == sorted([stray.name, kept])
     assert not any(b"hunter2" in path.read_bytes() for path in outlive.home.rglob("*") if path.is_file())
     assert outlive("stop", "lives").returncode == 0
+
+
+def test_directories_that_an_earlier_version_left_stayed_for_ever(ended: Path, tmp_path: Path) -> None:
+    """They go with the next prune. One that is younger than what was pruned is evidence of a log that was cut off."""
+    home = tmp_path / "home"
+    shutil.copytree(ended, home)
+    (old, young) = sorted((home / "agents").iterdir())
+    assert _at(home, "prune", "--before", "0s", "--export", str(tmp_path / "one"))[0] == 0
+    assert not list((home / "agents").iterdir())
+    for directory in (old, young):
+        shutil.copytree(ended / "agents" / directory.name, directory)
+    os.utime(young / "1" / "spec.json")
+    code, out = _at(home, "prune", "--before", "0s", "--export", str(tmp_path / "two"))
+    assert (code, list((home / "agents").iterdir())) == (0, [young]), out
 
 
 def test_a_directory_that_cannot_be_removed_is_told_of(ended: Path, tmp_path: Path) -> None:
