@@ -29,6 +29,7 @@ from manager.stopping import signal_main
 from manager.supervisor import Supervisor
 from manager.turn import Turn
 
+STARTS_SECONDS = 2.0  # enough for all agents to tell that they run, on a busy machine
 LATE_SECONDS = 0.6  # enough for an agent to tell that it was signalled, or that it runs, on a busy machine
 STARTED_TOGETHER = 5  # agents, in the run that shows the bugs
 
@@ -134,7 +135,7 @@ def launches_do_not_wait_for_their_commit() -> None:
                 return
             run()
             if len(turn._ledger.states) == STARTED_TOGETHER:
-                time.sleep(LATE_SECONDS)
+                time.sleep(STARTS_SECONDS)
             turn.commit_soon()
 
         return then

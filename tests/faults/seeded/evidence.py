@@ -99,6 +99,10 @@ class Evidence:
         clock = json.loads((self.path / "clock").read_text())
         return int(clock["realtime_ns"]) - int(clock["boottime_ns"])
 
+    def told_at(self, kind: str, name: str, attempt: int = 1) -> int:
+        """When an attempt's last line of one kind was written, in microseconds of the wall clock."""
+        return (int(self.lines(kind, name, attempt)[-1][-1]) + self.offset_ns()) // 1000
+
     def directory(self, name: str, attempt: int = 1) -> Path:
         """Where the records of an attempt are."""
         return self.home / "agents" / self.id(name) / str(attempt)

@@ -6,6 +6,7 @@ from tests.faults.seeded.evidence import Evidence
 from tests.faults.seeded.lies import breaks
 
 TERM, PIPE = 15, 13
+LATE_US = 10_000  # twice what the oracle forgives
 
 
 @breaks("signal after event")
@@ -25,17 +26,15 @@ def an_order_that_left_no_trace(seen: Evidence) -> None:
 @breaks("signal after event")
 def the_event_comes_after_the_signal(seen: Evidence) -> None:
     """The signal first, for speed."""
-    event = seen.one("SIGTERM_SENT", "keeper")
-    event.columns["recorded_at"] += 60_000
-    seen.one("ZOMBIE_REAPED", "keeper").columns["recorded_at"] += 60_000
+    seen.one("SIGTERM_SENT", "keeper").columns["recorded_at"] = seen.told_at("SIG", "keeper") + LATE_US
     seen.save()
 
 
 @breaks("signal after event")
 def the_kill_comes_before_its_event(seen: Evidence) -> None:
     """The same of SIGKILL, of which no process tells."""
-    event = seen.one("SIGKILL_SENT", "family")
-    event.columns["recorded_at"] += 60_000
+    ended_at = seen.one("ZOMBIE_REAPED", "family").body["ended_at"]
+    seen.one("SIGKILL_SENT", "family").columns["recorded_at"] = ended_at + LATE_US
     seen.save()
 
 

@@ -7,11 +7,14 @@ import os
 from tests.faults.seeded.evidence import Evidence
 from tests.faults.seeded.lies import breaks
 
+LATE_US = 10_000  # twice what the oracle forgives
+LATE_FILE_US = 100_000
+
 
 @breaks("intent before exec")
 def the_intent_is_recorded_after_the_exec(seen: Evidence) -> None:
     """A launch that does not wait for its commit."""
-    seen.one("SPAWNING", "retry", 2).columns["recorded_at"] += 90_000
+    seen.one("SPAWNING", "retry", 2).columns["recorded_at"] = seen.told_at("START", "retry", 3) + LATE_US
     seen.save()
 
 
@@ -33,7 +36,7 @@ def no_identity_was_written(seen: Evidence) -> None:
 def the_identity_was_written_late(seen: Evidence) -> None:
     """A gate that opens before the identity is on disk."""
     path = seen.directory("quick") / "identity.json"
-    late = path.stat().st_mtime_ns + 400_000_000
+    late = (seen.told_at("START", "quick") + LATE_FILE_US) * 1000
     os.utime(path, ns=(late, late))
 
 
