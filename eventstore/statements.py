@@ -49,15 +49,18 @@ class SqliteDriver:
 
     def put(self, sql: str, *rows: Sequence[object]) -> None:
         """At once."""
-        self._cursor.executemany(sql, rows or ((),))
+        if len(rows) < 2:
+            self._cursor.execute(sql, *rows)
+        else:
+            self._cursor.executemany(sql, rows)
 
     def ask(self, queries: Sequence[Query]) -> list[Rows]:
         """One after the other."""
-        return [list(self._cursor.execute(sql, tuple(parameters)).fetchall()) for sql, parameters in queries]
+        return [self._cursor.execute(sql, parameters).fetchall() for sql, parameters in queries]
 
     def count(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """See `Driver`."""
-        return int(self._cursor.execute(sql, tuple(parameters)).rowcount)
+        return int(self._cursor.execute(sql, parameters).rowcount)
 
 
 class Statements:
