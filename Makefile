@@ -31,7 +31,7 @@ help:
 	@echo 'make setup   install what the others need into .venv'
 	@echo 'make test    format, lint, types, documents, then every test'
 	@echo 'make check   the first half of that, without the tests'
-	@echo 'make faults  every fault that is injected in part by `make test`, in full: an hour or more'
+	@echo 'make faults  every fault that is injected in part by `make test`, in full: three hours or more'
 	@echo 'make storm   10,000 kills at random of everything (STORM_KILLS=N, STORM_SEED=S: one again, STORM_DATABASE=postgres)'
 	@echo 'make mutation  small mistakes put into the decisions, which the fast tests must notice (MUTANTS=N: a sample)'
 	@echo 'make fuzz    whatever readers may be given, guided by coverage (FUZZ_SECONDS=N for each of them)'
