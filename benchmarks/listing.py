@@ -37,7 +37,7 @@ def supervisor(count: int, rounds: int) -> tuple[list[float], list[float]]:
 
 def ps(home: Path) -> list[str]:
     """The command line of `outlive ps`."""
-    return [sys.executable, "-m", "manager.cli.main", "--home", str(home), "ps"]
+    return [sys.executable, "-m", "manager.cli.start", "--home", str(home), "ps"]
 
 
 def measure(command: Sequence[str], count: int, rounds: int) -> tuple[list[float], list[float]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from eventstore.errors import OutliveError
+from manager import firstlook
 from manager.status import NOT_ALIVE, Vitals
 
 LEAST_INTERVAL_SECONDS = 0.1  # CPU time counts in ticks of 10 ms; less than this between looks says little
@@ -79,7 +80,7 @@ class Sampler:
         if not targets:
             return []
         if not self._looks:
-            self._looks.append(_read())
+            self._looks.append(_read(firstlook.given()))
         missing = LEAST_INTERVAL_SECONDS - (time.monotonic() - self._looks[0].at)
         if missing > 0:
             time.sleep(missing)
@@ -107,7 +108,11 @@ def tree(target: Target) -> list[tuple[int, int, int]]:
 
 def memory_and_cpu(pid: int) -> tuple[int, float]:
     """Resident bytes and CPU seconds of one process; zeros when it is gone."""
-    found = _parse(pid)
+    try:
+        content = firstlook.stat(pid)
+    except OSError as error:
+        raise CannotLook(error) from error
+    found = None if content is None else _parsed(content)
     return (0, 0.0) if found is None else (found.memory_bytes, found.cpu_seconds)
 
 
@@ -196,46 +201,25 @@ def _members(roots: Iterable[int], now: _Reading) -> Iterable[int]:
         waiting.extend(now.children.get(pid, ()))
 
 
-def _read() -> _Reading:
-    by_procfs = os.path.isdir("/proc/self") and "procfs" not in os.environ.get("OUTLIVE_DISABLE", "").split(
-        ","
-    )
-    processes = _read_proc() if by_procfs else _read_psutil()
+def _read(look: firstlook.Look | None = None) -> _Reading:
+    """A look, or the one that was taken."""
+    if look is None and not firstlook.is_possible():
+        return _reading(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), _read_psutil())
+    try:
+        at, since_boot, stats = look or firstlook.read()
+    except OSError as error:
+        raise CannotLook(error) from error
+    return _reading(at, since_boot, {pid: _parsed(content) for pid, content in stats.items()})
+
+
+def _reading(at: float, since_boot: float, processes: dict[int, _Process]) -> _Reading:
     children: dict[int, list[int]] = {}
     for pid, found in processes.items():
         children.setdefault(found.parent, []).append(pid)
-    return _Reading(time.monotonic(), _boot_ticks(), processes, children)
+    return _Reading(at, since_boot * _TICKS, processes, children)
 
 
-def _boot_ticks() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS
-
-
-def _read_proc() -> dict[int, _Process]:
-    found = {}
-    try:
-        names = os.listdir("/proc")
-    except OSError as error:
-        raise CannotLook(error) from error
-    for name in names:
-        if name.isdigit():
-            process = _parse(int(name))
-            if process is not None:
-                found[int(name)] = process
-    return found
-
-
-def _parse(pid: int) -> _Process | None:
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
-        try:
-            content = os.read(descriptor, 4096)
-        finally:
-            os.close(descriptor)
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    except OSError as error:
-        raise CannotLook(error) from error
+def _parsed(content: bytes) -> _Process:
     fields = content[content.rfind(b")") + 2 :].split(None, 22)  # proc_pid_stat(5), from its third field on
     return _Process(
         int(fields[1]),

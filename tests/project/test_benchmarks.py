@@ -17,7 +17,9 @@ from benchmarks.processes import SLEEPER
 from benchmarks.s6_peer import S6Peer
 from benchmarks.supervisor_peer import SupervisorPeer
 
-PEERS: list[Callable[[], Peer]] = [OutlivePeer, PopenPeer, S6Peer, SupervisorPeer, CircusPeer, Pm2Peer]
+PEERS: list[Callable[[], Peer]] = [OutlivePeer, PopenPeer, S6Peer, SupervisorPeer]
+# Installed by `make bench` alone.
+PEERS += [make for make in (CircusPeer, Pm2Peer) if make().unavailable() is None]
 MARK = "BENCHMARK_RUN"
 
 
