@@ -6,6 +6,7 @@ occupies. The order is always: open the pidfd, then compare, so that what was co
 """
 
 import enum
+import errno
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -214,7 +215,10 @@ def open_pidfd(pid: int) -> int | None:
     except ProcessLookupError:
         return None
     except OSError as error:
-        if error.errno == 22:  # EINVAL: the number is a thread's, no process has it
+        if error.errno in (
+            errno.EINVAL,
+            errno.ENOENT,
+        ):  # the number is a thread's, by an older or a newer kernel
             return None
         raise
 

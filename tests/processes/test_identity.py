@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,16 @@ def test_features_can_be_switched_off() -> None:
     off = detect(frozenset({"pidfd", "subreaper", "cgroup", "proc_children"}))
     assert not any(off)
     assert not detect(frozenset({"pidfs"})).pidfs
+
+
+def test_a_number_that_a_thread_had_taken_kept_an_agent_from_its_end() -> None:
+    """No process has it, by whatever error the kernel says so."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        assert open_pidfd(thread.native_id) is None
+    finally:
+        over.set()
+        thread.join()
