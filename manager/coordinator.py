@@ -54,18 +54,17 @@ class Coordinator:
     """Open at most one a home. Methods that are not async may be called from any thread but its own."""
 
     def __init__(
-        self, home: Home, identity: HomeIdentity, lock: HomeLock, store: EventStore, actor: str
+        self, home: Home, identity: HomeIdentity, lock: HomeLock, store: EventStore, log: HomeLog
     ) -> None:
         self._home = home
         self._lock = lock
-        self.log = HomeLog(store, identity.id, actor)
+        self.log = log
         self._sampling = Sampling(store)
         living = replay(store, self.log.living_agents())  # before anything is written
         self._unwatched_since = self.log.last_recorded_at()
         redacted = partial(without_secrets, home.path)
-        self.ledger = Ledger(
-            store, epoch=self.log.begin(lock.taken_over_from), clock=now_microseconds, redacted=redacted
-        )
+        epoch = self.log.begun(lock.taken_over_from)
+        self.ledger = Ledger(store, epoch=epoch, clock=now_microseconds, redacted=redacted)
         self._believe(living)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
         self._loop = event_loop()
@@ -86,14 +85,20 @@ class Coordinator:
             raise
 
     @classmethod
-    def open(cls, home: Home, url: str, *, actor: str, takeover: bool = False) -> Coordinator:
-        """Take the home. Raises `HomeError`, `HomeBusy`, and what `EventStore.open` raises; holds nothing then."""
+    def open(
+        cls, home: Home, url: str, *, actor: str, takeover: bool = False, ends_agents: bool = False
+    ) -> Coordinator:
+        """Take the home; `ends_agents`: where the log can be read and not written, too.
+
+        Raises `HomeError`, `HomeBusy`, and what `EventStore.open` raises; holds nothing then.
+        """
         identity = home.prepare()
         lock = take(home) if takeover else home.acquire()
         try:
             store = open_log(home, identity, url)
             try:
-                return cls(home, identity, lock, store, actor)
+                log = HomeLog(store, identity.id, actor, may_begin_later=ends_agents)
+                return cls(home, identity, lock, store, log)
             except BaseException:
                 store.close()
                 raise

@@ -140,6 +140,7 @@ class Door:
         return self._act(
             lambda manager: manager.stop_many(agents, grace=grace, reason=reason, wait=wait, forced=forced),
             lambda: _statuses(self._ask("stop", arguments)),
+            ends_agents=True,
         )
 
     def _act(
@@ -149,13 +150,19 @@ class Door:
         *,
         is_repeatable: bool = True,
         announce: bool = False,
+        ends_agents: bool = False,
     ) -> _T:
         deadline = time.monotonic() + ASK_SECONDS
         while True:
             try:
                 if self._manager is None:
                     self._manager = Manager.open(
-                        self._home, self._url, self._actor, takeover=self._takeover, announce=announce
+                        self._home,
+                        self._url,
+                        self._actor,
+                        takeover=self._takeover,
+                        announce=announce,
+                        ends_agents=ends_agents,
                     )
                 return here(self._manager)
             except HomeBusy as busy:

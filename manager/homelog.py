@@ -6,11 +6,13 @@ import contextlib
 import os
 import platform
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from eventstore.crashpoints import crash_point
+from eventstore.errors import StoreUnavailable
 from eventstore.home_events import CoordinatorEvent, CoordinatorStarted, RecoveryCompleted
 from eventstore.record import NewEvent
 from eventstore.store import EventStore, now_microseconds
@@ -40,14 +42,25 @@ def open_log(home: Home, identity: HomeIdentity, url: str) -> EventStore:
 class HomeLog:
     """Appends to `home/<id>`, and answers the few questions about the whole log that a coordinator has."""
 
-    def __init__(self, store: EventStore, home_id: str, actor: str) -> None:
+    def __init__(self, store: EventStore, home_id: str, actor: str, *, may_begin_later: bool = False) -> None:
         self._store = store
+        self._may_begin_later = may_begin_later
         self._home_id = home_id
         self._actor = actor
         self._stream = f"home/{home_id}"
         self._correlation_id = str(uuid.uuid4())  # of what this coordinator does of itself
         self._begun_by = str(uuid.uuid4())
         self.epoch = 0
+
+    def begun(self, taken_over_from: int | None = None) -> int | Callable[[], int]:
+        """The epoch that `begin` takes; `begin` itself where the log cannot be written now, and it may come later."""
+        begin = partial(self.begin, taken_over_from)
+        try:
+            return begin()
+        except StoreUnavailable:
+            if not self._may_begin_later:
+                raise
+            return begin
 
     def begin(self, taken_over_from: int | None = None) -> int:
         """Take the next epoch with COORDINATOR_STARTED; every older coordinator is fenced from here on.

@@ -34,14 +34,15 @@ class _Staged(NamedTuple):
 class Ledger:
     """States of the agents that have not ended, and the events that are not durable yet. For one thread.
 
-    `redacted(command, directory)`: the command about the attempt there, without secrets.
+    `epoch`: ours, or what begins it, where the log could not be written yet: the first commit does. `redacted(command,
+    directory)`: the command about the attempt there, without secrets.
     """
 
     def __init__(
         self,
         store: EventStore,
         *,
-        epoch: int,
+        epoch: int | Callable[[], int],
         clock: Callable[[], int],
         redacted: Callable[[Command, str], Command] = lambda command, _: command,
         replayed: Callable[[EventStore, Sequence[str]], Mapping[str, Replayed]] = replay,
@@ -56,7 +57,8 @@ class Ledger:
         self._found: list[str] = []  # agents whose dropped start is in the log
         self._tentative: tuple[str, AgentState, tuple[str, str]] | None = None
         self._before_start: dict[str, tuple[AgentState | None, tuple[str, str]]] = {}
-        self.epoch = epoch
+        self._begin = epoch if callable(epoch) else None
+        self.epoch = 0 if callable(epoch) else epoch
         self.states: dict[str, AgentState] = {}
 
     @property
@@ -139,6 +141,9 @@ class Ledger:
         Agents of which a start that was dropped is in the log all the same: what is believed of them is what that
         says, and nothing of the attempt was launched.
         """
+        if self._begin is not None:
+            self.epoch = self._begin()
+            self._begin = None
         self._settle_doubt()
         if not self._staged:
             return self._take_found()

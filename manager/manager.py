@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from eventstore.errors import InvalidRequest, UnknownAgent
+from eventstore.errors import InvalidRequest, StoreUnavailable, UnknownAgent
 from eventstore.payloads import lines_of
 from eventstore.store import now_microseconds
 from manager import commands as do
@@ -57,26 +58,28 @@ class Manager(Looking):
         *,
         takeover: bool = False,
         announce: bool = True,
+        ends_agents: bool = False,
     ) -> Self:
         """Take the home (made if missing), replay the log, re-attach the survivors; `recovery` says what was found.
 
         `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who is recorded
         as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home and
         does not answer. `announce`: record each re-attachment, and keep the projections near the log (short-lived
-        commands do not).
+        commands do not). `ends_agents`: open where the log can be read and not written, too, for stops and kills.
         Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`; warns
         (UserWarning) where checkpoints of the log are gone.
         """
         place = Home(find_home(None if home is None else os.fspath(home)))
         who = actor or f"python:{user_name()}"
         url = default_url(place.path, database_url or os.environ.get("OUTLIVE_DATABASE_URL"))
-        coordinator = Coordinator.open(place, url, actor=who, takeover=takeover)
+        coordinator = Coordinator.open(place, url, actor=who, takeover=takeover, ends_agents=ends_agents)
         try:
             manager = cls(place, coordinator, View.open(place.path, url), who)
-            manager.recovery = coordinator.call(coordinator.recover(announce=announce)).result()
-            manager._control = ControlServer(
-                place.control_socket, partial(carry_out, manager), RefusalLog(coordinator)
-            )
+            with contextlib.suppress(*(StoreUnavailable,) * ends_agents):
+                manager.recovery = coordinator.call(coordinator.recover(announce=announce)).result()
+            with contextlib.suppress(*(OSError,) * ends_agents):  # no room for a socket
+                refusals = RefusalLog(coordinator)
+                manager._control = ControlServer(place.control_socket, partial(carry_out, manager), refusals)
             if announce:
                 manager._following = Following(coordinator.store)
             return manager

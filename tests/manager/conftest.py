@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from manager import Manager
+from tests.support.disks import disk  # noqa: F401 (a fixture)
 from tests.support.promises import clean_up
 
 

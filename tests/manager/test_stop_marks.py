@@ -6,9 +6,8 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -18,61 +17,16 @@ from manager import commands as do
 from manager.door import open_door
 from manager.process import attempt_dir
 from manager.stopmarks import NAME_BYTES, PREFIX, name_for, parse, read
-from tests.faults.rooms import fill
 from tests.support import story
 from tests.support.agents import data, program, python, types
+from tests.support.disks import Disk
+from tests.support.preloaded import COMMAND, preloaded
 from tests.support.processes import eventually, runs
-from tests.support.promises import clean_up, living
+from tests.support.promises import living
 
 UUID = "11111111-1111-4111-8111-111111111111"
 ATTEMPT = "agents/0123456789abcdef/1"
-KINDS = {
-    "tmpfs": ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs"],
-    "tmpfs without inodes": ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=60,mode=700", "tmpfs"],
-    "ext4": ["mkfs.ext4", "-q", "-b", "1024"],
-}
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(300)"
-
-
-class Disk(NamedTuple):
-    """A small file system, and how to take all that is left of it; that gives back how to free it."""
-
-    path: Path
-    fill: Callable[[], Callable[[], None]]
-
-
-@pytest.fixture(params=KINDS)
-def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
-    """One of each kind."""
-    place, image = tmp_path / "disk", tmp_path / "image"
-    place.mkdir()
-    command = KINDS[request.param]
-    if request.param == "ext4":
-        with image.open("wb") as file:
-            file.truncate(8 << 20)
-        subprocess.run([*command, image], check=False, capture_output=True)
-        command = ["mount", "-o", "loop", str(image)]
-    done = subprocess.run([*command, place], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount: {done.stderr.decode().strip()}")
-    fillers = [place / "filler"]
-    if "inodes" in request.param:
-        fillers += [place / f"inode {number}" for number in range(60)]
-
-    def take() -> Callable[[], None]:
-        fill(fillers[0])
-        with contextlib.suppress(OSError):
-            for path in fillers[1:]:
-                path.touch()
-        return give
-
-    def give() -> None:
-        for path in fillers:
-            path.unlink(missing_ok=True)
-
-    yield Disk(place, take)
-    clean_up(place / "home")
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 SCRIPT = """
@@ -162,6 +116,30 @@ def test_a_stop_on_a_full_disk_was_lost_with_its_coordinator(disk: Disk) -> None
     with Manager.open(home) as manager:
         assert manager.recovery is not None
         assert (manager.recovery.ended, manager.status("it").attempt) == (0, 1)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("disk", ["tmpfs", "tmpfs without inodes"], indirect=True)
+@pytest.mark.parametrize("order", ["stop", "kill"])
+def test_a_command_stopped_nothing_on_a_full_disk_without_a_coordinator(disk: Disk, order: str) -> None:
+    """It could not begin its epoch, and left with 7 and the agent running: now it ends it, and that is told later."""
+    home = disk.path / "home"
+    with Manager.open(home) as manager:
+        manager.spawn(program(home, "sleep", "1000", restart=RestartPolicy(mode="always")), "it")
+    empty = disk.fill()
+    done = preloaded.run(
+        COMMAND, ["--home", str(home), order, "it", "--reason", "release 7"], env=os.environ, timeout=60
+    )
+    assert not list(living(home)), done
+    assert done.returncode == 7
+    assert "cannot record that it was stopped: cannot " in done.stderr
+    empty()
+    with Manager.open(home) as manager:
+        eventually(lambda: manager.status("it").is_final, "all is on record")
+        told = types(manager, "it")[3:]
+        assert [told[0], told[-1]] == ["STOP_REQUESTED", "KILLED" if order == "kill" else "CANCELLED"]
+        assert manager.why("it").asked[-1].reason == "release 7"
+        assert not list(living(home))
 
 
 @pytest.mark.root
