@@ -172,9 +172,24 @@ def require_grown(found: Head, known: Head) -> None:
     )
 
 
-def gone(known: Head) -> StoreDamaged:
-    """The error for a log of which nothing is left."""
+def moved_from(database: Path) -> Path:
+    """Where a log is kept that was carried over from `database` to another."""
+    return database.with_name(f"{database.name}.moved")
+
+
+def moved(database: Path) -> StoreDamaged | None:
+    """The error for a log that was carried over, and is looked for where it was; None for any other."""
+    if not moved_from(database).exists():
+        return None
     return StoreDamaged(
+        f"cannot find the log {database}: it was moved to another database; name that with --database-url or "
+        "OUTLIVE_DATABASE_URL"
+    )
+
+
+def gone(known: Head, database: Path | None = None) -> StoreDamaged:
+    """The error for a log of which nothing is left, at `database` if that is a file."""
+    return (database and moved(database)) or StoreDamaged(
         f"cannot use the log: there is none, and it had come to position {known.position}; put it back",
         position=1,
     )

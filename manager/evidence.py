@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from pathlib import Path
 
 from eventstore import trust
 from eventstore.chain import EMPTY
@@ -40,12 +39,7 @@ def require_log(home: Home, url: str) -> None:
     is_elsewhere = url != f"sqlite:///{home.database}"
     if is_elsewhere or home.database.exists() or next(home.agents.glob("*"), None) is None:
         return
-    if Path(f"{home.database}.moved").exists():
-        raise StoreDamaged(
-            f"cannot find the log {home.database}: it was moved to another database; name that with --database-url or "
-            "OUTLIVE_DATABASE_URL"
-        )
-    raise StoreDamaged(
+    raise trust.moved(home.database) or StoreDamaged(
         f"cannot find the log {home.database}, and {home.agents} holds agents that it knows: somebody removed it; "
         "put it back, or choose another home"
     )

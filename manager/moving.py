@@ -9,7 +9,7 @@ from itertools import islice
 
 from sqlalchemy import Table
 
-from eventstore import payloads, schema, segments
+from eventstore import payloads, schema, segments, trust
 from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, NoDatabase, StoreDamaged
 from eventstore.reader import PAGE_ROWS, Reader
@@ -43,10 +43,21 @@ def move(home: Home, target: str) -> Head:
         if _head_of(target) != head:
             _copy(reader, target)
     _require_same(target, head)
+    _make_one_file(source)
     crash_point("tool.before_move")
-    os.rename(home.database, f"{home.database}.moved")
+    os.rename(home.database, trust.moved_from(home.database))
     crash_point("tool.after_move")
     return head
+
+
+def _make_one_file(source: str) -> None:
+    """Bring what is in the WAL into the database, which is to be kept by itself."""
+    backend = schema.backend_for(source)
+    try:
+        if not backend.scrub():
+            raise InvalidRequest("cannot move the log: somebody reads it; end that, and try again")
+    finally:
+        backend.close()
 
 
 def _head_of(url: str) -> Head:

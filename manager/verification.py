@@ -103,7 +103,7 @@ def _verified(home: Home, url: str, wanted: Wanted) -> Verification | None:
     except NoDatabase as error:
         require_log(home, url)
         if known is not None and known.position:
-            raise trust.gone(known) from error
+            raise trust.gone(known, home.database) from error
         if doubt is not None:
             raise doubt from error
         return None

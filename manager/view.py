@@ -87,7 +87,7 @@ class View:
             reader = Reader.open(database_url(home, url))
         except NoDatabase as error:
             if known.position:
-                raise trust.gone(known) from error
+                raise trust.gone(known, home / "events.db") from error
             return cls(home, None, doubt, scope)
         try:
             verdict = reader.compare(known)

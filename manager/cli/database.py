@@ -55,7 +55,7 @@ def upgrade_command() -> int:
     before = schema.current(session.database)
     known = known_head(home) if before is None else None
     if known is not None and known.position:
-        raise trust.gone(known)
+        raise trust.gone(known, home.database)
     with contextlib.ExitStack() as stack:
         if session.database_url is None and before not in (None, HEAD):
             stack.callback(_hold(home).release)

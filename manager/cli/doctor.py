@@ -202,7 +202,7 @@ def _no_database(home: Home) -> Check:
     except OutliveError as error:
         return Check("database", "bad", str(error))
     if known is not None and known.position:
-        return Check("database", "bad", str(trust.gone(known)))
+        return Check("database", "bad", str(trust.gone(known, home.database)))
     return Check("database", "ok", f"none yet; the first agent makes {home.database}")
 
 

@@ -64,9 +64,12 @@ def verify_command(
     _show(session, found)
     verdict = found.verdict
     if not verdict.is_intact:
+        many = f"{counted(verdict.checked, 'event')} before it"
+        whole = f"known to be as written: {many}; restore the rest from a backup"
+        if verdict.problem == "head unknown":
+            whole = f"{many} fit together, and nothing outside says that they are those that were written"
         complain(
-            f"cannot trust the log from position {verdict.position} on: {verdict.problem}: {verdict.detail}; "
-            f"known to be as written: {counted(verdict.checked, 'event')} before it; restore the rest from a backup"
+            f"cannot trust the log from position {verdict.position} on: {verdict.problem}: {verdict.detail}; {whole}"
         )
     for fault in found.faults:
         complain(f"cannot trust the database: {fault}")

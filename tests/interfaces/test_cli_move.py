@@ -74,8 +74,12 @@ def test_a_log_is_carried_over(home: Path, url: str, crash: str) -> None:
         assert reader.verify().is_intact
         assert list(differences(reader)) == []
         assert reader.rows("SELECT count(*) FROM payloads") == [(1,)]
+    assert _head(f"sqlite:///{home}/events.db.moved") == position  # all of it is in that file
     with pytest.raises(StoreDamaged, match="was moved to another database"):
         Manager.open(home)
+    for command in ("ps", "doctor", "verify"):
+        done = _outlive(home, command)
+        assert "was moved to another database" in done.stdout + done.stderr, done
     with Manager.open(home, url) as manager:
         assert manager.recovery is not None
         assert manager.recovery.reattached == 1
