@@ -72,8 +72,10 @@ def restart_command(*, agent: str, reason: str | None, no_wait: bool) -> int:
             status = door.restart(before.id, reason=reason, wait=not no_wait)
         except StartFailed as error:
             return failed_start(session, error.status)
-    code = show_started(session, status, is_waited=not no_wait)
-    if status.is_final and status.attempt == before.attempt and not no_wait:
+    is_begun = status.attempt > before.attempt and status.state == "STOPPING"
+    code = show_started(session, status, is_waited=not no_wait and not is_begun)
+    # Whichever attempt it was: another's order came after this one.
+    if (is_begun or status.state in ("CANCELLED", "KILLED")) and not no_wait:
         complain(
             f"cannot start {status.name} again: it was stopped meanwhile; see `outlive events {status.name}`"
         )
