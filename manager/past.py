@@ -57,8 +57,10 @@ class PastView(View):
         ]
 
     def _seen(self, row: AgentRow) -> Vitals:
-        if row.ended_at is not None or row.pid is None:
+        if row.ended_at is not None or row.is_final:
             return NOT_ALIVE
+        if row.pid is None:
+            return UNSEEN
         found = self.reader.rows(
             "SELECT cpu_percent, memory_bytes, threads, processes FROM samples"
             " WHERE agent_id = ? AND attempt = ? AND sampled_at >= ? ORDER BY sampled_at DESC LIMIT 1",

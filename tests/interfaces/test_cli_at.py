@@ -42,9 +42,7 @@ class History:
         names = [agent["id"] for agent in listed["agents"]]
         screens = self.json(*at, "status", *names)["agents"] if names else []
         agents = [listed["agents"], screens]
-        for agent in (
-            agent for part in agents for agent in part if agent["ended_at"] is None and agent["pid"]
-        ):
+        for agent in (agent for part in agents for agent in part if agent["ended_at"] is None):
             for field in SEEN_OF_THE_LIVING:
                 agent.pop(field, None)
         return {
