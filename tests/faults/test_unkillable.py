@@ -98,7 +98,7 @@ def test_what_people_are_told_of_an_agent_that_cannot_be_killed(
         with run.coordinator() as coordinator:
             pid = _start(run, coordinator, run.agent(stop_grace_seconds=SHORT))
         with frozen(freezer, pid):
-            for command in ("stop", "kill", "restart"):
+            for command in ("stop", "restart", "kill"):
                 done = run.outlive(command, NAME)
                 assert done.returncode == 124, (command, done)
                 assert "STOPPING" in done.stdout + done.stderr or "even after SIGKILL" in done.stderr, done
@@ -224,9 +224,9 @@ def _status(run: Run) -> AgentStatus:
 
 
 def _stays_stopping(run: Run, coordinator: Driven) -> None:
-    """Whatever is asked of it, it is STOPPING afterwards and nothing was started."""
+    """Whatever is asked of it, it is STOPPING afterwards and nothing was started. The last order is to end it."""
     attempts = len(run.told_by_agents())
-    for order in ("stop", "kill", "restart"):
+    for order in ("stop", "restart", "kill"):
         assert coordinator.ask(order, agents=[NAME])["answer"] == "ack"
         assert _status(run).state == "STOPPING", order
     again = coordinator.ask("spawn", items=[{"name": NAME, "spec": run.agent()}])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from manager import Manager
-from tests.support.disks import disk  # noqa: F401 (a fixture)
 from tests.support.promises import clean_up
+from tests.support.small_disks import disk  # noqa: F401 (a fixture)
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from manager.process import attempt_dir
 from manager.stopmarks import NAME_BYTES, PREFIX, name_for, parse, read
 from tests.support import story
 from tests.support.agents import data, program, python, types
-from tests.support.disks import Disk
 from tests.support.preloaded import COMMAND, preloaded
 from tests.support.processes import eventually, runs
 from tests.support.promises import living
+from tests.support.small_disks import Disk
 
 UUID = "11111111-1111-4111-8111-111111111111"
 ATTEMPT = "agents/0123456789abcdef/1"
