@@ -179,6 +179,23 @@ def able_and_skipped(makers: Sequence[Callable[[], P]]) -> tuple[list[Callable[[
     return [make for make in makers if make().name not in skipped], skipped
 
 
+def in_turns(
+    makers: Sequence[Callable[[], P]], rounds: int, measured: Callable[[P], float]
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """What was measured of each peer that can run here, opened and closed for each time; why the others cannot."""
+    able, skipped = able_and_skipped(makers)
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for make in able:
+            peer = make()
+            try:
+                peer.open()
+                found.setdefault(peer.name, []).append(measured(peer))
+            finally:
+                peer.close()
+    return found, skipped
+
+
 def _summaries(runs: Sequence[Run], versions: dict[str, str], baseline: str) -> tuple[Summary, ...]:
     def mid(peer: str, field: str) -> float:
         return float(median(getattr(run, field) for run in runs if run.peer == peer))

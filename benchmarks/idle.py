@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from benchmarks.circus_peer import CircusPeer
-from benchmarks.harness import Peer, able_and_skipped
+from benchmarks.harness import Peer, in_turns
 from benchmarks.outlive_peer import OutlivePeer
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import Section, spread, times
@@ -22,23 +22,17 @@ def measure(
     count: int, rounds: int, seconds: float, rest_seconds: float
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Shares of one core (0.01 is 1 %) by peer, in turns; why others were left out."""
-    able, skipped = able_and_skipped(PEERS)
-    shares: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for make in able:
-            peer = make()
-            try:
-                peer.open()
-                peer.start(count)
-                time.sleep(rest_seconds)
-                pids = peer.pids()
-                before, began_at = cpu_seconds(pids), time.monotonic()
-                time.sleep(seconds)
-                elapsed = time.monotonic() - began_at
-                shares.setdefault(peer.name, []).append((cpu_seconds(pids) - before) / elapsed)
-            finally:
-                peer.close()
-    return shares, skipped
+
+    def share(peer: Peer) -> float:
+        peer.start(count)
+        time.sleep(rest_seconds)
+        pids = peer.pids()
+        before, began_at = cpu_seconds(pids), time.monotonic()
+        time.sleep(seconds)
+        elapsed = time.monotonic() - began_at
+        return (cpu_seconds(pids) - before) / elapsed
+
+    return in_turns(PEERS, rounds, share)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

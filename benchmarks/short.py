@@ -7,7 +7,7 @@ from statistics import median
 from typing import Protocol
 
 from benchmarks.filesystem import description
-from benchmarks.harness import Peer, able_and_skipped
+from benchmarks.harness import Peer, in_turns
 from benchmarks.outlive_peer import OutliveOnTmpfs, OutlivePeer
 from benchmarks.popen_peer import PopenPeer
 from benchmarks.report import Section, spread, times
@@ -36,17 +36,7 @@ PEERS: tuple[Callable[[], Runner], ...] = (
 
 def measure(count: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Runs a second by peer, in turns; why others were left out."""
-    able, skipped = able_and_skipped(PEERS)
-    rates: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for make in able:
-            peer = make()
-            try:
-                peer.open()
-                rates.setdefault(peer.name, []).append(count / peer.run_all(count))
-            finally:
-                peer.close()
-    return rates, skipped
+    return in_turns(PEERS, rounds, lambda peer: count / peer.run_all(count))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from statistics import median
 
 from benchmarks.circus_peer import CircusPeer
-from benchmarks.harness import Peer, able_and_skipped
+from benchmarks.harness import Peer, in_turns
 from benchmarks.outlive_peer import TREE_SECONDS, OutlivePeer
 from benchmarks.processes import STUBBORN
 from benchmarks.report import Section, in_seconds, spread, times
@@ -25,18 +25,12 @@ def peers(grace_seconds: int) -> list[Callable[[], Peer]]:
 
 def measure(count: int, rounds: int, grace_seconds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Seconds of each stop by peer, in turns; why others were left out."""
-    able, skipped = able_and_skipped(peers(grace_seconds))
-    took: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        for make in able:
-            peer = make()
-            try:
-                peer.open()
-                peer.start(count)
-                took.setdefault(peer.name, []).append(peer.stop_all())
-            finally:
-                peer.close()
-    return took, skipped
+
+    def stop(peer: Peer) -> float:
+        peer.start(count)
+        return peer.stop_all()
+
+    return in_turns(peers(grace_seconds), rounds, stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
