@@ -43,7 +43,7 @@ def carry_out(name, how):
         else:
             manager.stop(name, grace=tuple(map(float, how.split(","))), reason="release 7 = ünsafe; " + "x" * 300)
     except Exception as error:
-        print(error, flush=True)
+        print(f"{error}\\n", end="", flush=True)  # at once: there are two threads
 
 print("up", flush=True)
 for line in sys.stdin:

@@ -30,7 +30,8 @@ def _received(case: Case, line: Line, coordinators: set[object]) -> Iterator[Vio
     done = [] if attempt is None else case.done_to(attempt, before=line.at)
     if any(fault.signal == signal and fault.pid in (None, line.pid) for fault in done):
         return
-    if sender not in coordinators:
+    is_spoiled = any(fault.spoils_log for fault in case.faults)
+    if sender not in coordinators and not is_spoiled:  # the log may not have taken in that a command began
         evidence = f"pid {line.pid} got signal {signal} from {sender}, which is nobody that was asked to"
         yield _of(line, "agents notice nothing", evidence)
         return
@@ -42,12 +43,12 @@ def _received(case: Case, line: Line, coordinators: set[object]) -> Iterator[Vio
         or (row.type == "SIGNAL_SENT" and row.body.get("signal") == signal)
     ]
     if not announcing:
-        if not any(fault.spoils_log for fault in case.faults):
+        if not is_spoiled:
             yield _of(line, "signal after event", f"signal {signal} from {sender} has no event")
         return
     first = announcing[0]
     late = case.boottime(first.recorded_at) - line.at
-    if late > SLACK_NS and not case.has_clock_fault and not any(fault.spoils_log for fault in case.faults):
+    if late > SLACK_NS and not case.has_clock_fault and not is_spoiled:
         evidence = f"signal {signal} came {late / 1e6:.1f} ms before {first.type} was recorded"
         yield _of(line, "signal after event", evidence, first.position)
 
