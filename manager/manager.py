@@ -62,10 +62,9 @@ class Manager(Looking):
     ) -> Self:
         """Take the home (made if missing), replay the log, re-attach the survivors; `recovery` says what was found.
 
-        `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who is recorded
-        as the one who asks; default `python:<user>`. `takeover`: end a coordinator that holds the home and
-        does not answer. `announce`: record each re-attachment, and keep the projections near the log (short-lived
-        commands do not). `ends_agents`: open where the log can be read and not written, too, for stops and kills.
+        `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who asks, as recorded;
+        default `python:<user>`. `takeover`: end a holder that does not answer. `announce`: record re-attachments, and
+        keep projections near the log (commands do not). `ends_agents`: open for stops where the log cannot be written.
         Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`; warns
         (UserWarning) where checkpoints of the log are gone.
         """
@@ -75,9 +74,10 @@ class Manager(Looking):
         coordinator = Coordinator.open(place, url, actor=who, takeover=takeover, ends_agents=ends_agents)
         try:
             manager = cls(place, coordinator, View.open(place.path, url), who)
-            with contextlib.suppress(*(StoreUnavailable,) * ends_agents):
+            lacking = (StoreUnavailable, OSError) if ends_agents else ()  # room for an event, for a socket
+            with contextlib.suppress(*lacking):
                 manager.recovery = coordinator.call(coordinator.recover(announce=announce)).result()
-            with contextlib.suppress(*(OSError,) * ends_agents):  # no room for a socket
+            with contextlib.suppress(*lacking):
                 refusals = RefusalLog(coordinator)
                 manager._control = ControlServer(place.control_socket, partial(carry_out, manager), refusals)
             if announce:

@@ -72,7 +72,7 @@ def look(home: Path, believed: AgentState, *, now: int, is_recovery: bool, token
         is_shim_alive=is_shim_alive,
         identity=process,
         is_identity_damaged=is_damaged,
-        has_executed=True if live is not None else _has_executed(files, main),
+        has_executed=True if live is not None else _has_executed(files, main),  # STARTED says so
         failed_exec=None if live is not None else failed_exec(files),
         exit=exit_,
         process=presence,

@@ -57,5 +57,6 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
             path.unlink(missing_ok=True)
 
     yield Disk(place, take)
+    give()  # a test that failed may have left it full, and shims wait for room to write into
     clean_up(place / "home")
     subprocess.run(["umount", "--lazy", str(place)], check=True)
