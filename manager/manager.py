@@ -62,7 +62,7 @@ class Manager(Looking):
     ) -> Self:
         """Take the home (made if missing), replay the log, re-attach the survivors; `recovery` says what was found.
 
-        `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who asks, as recorded;
+        `home`: default as on the command line (OUTLIVE_HOME, else the XDG state directory). `actor`: who asks;
         default `python:<user>`. `takeover`: end a holder that does not answer. `announce`: record re-attachments, and
         keep projections near the log (commands do not). `ends_agents`: open for stops where the log cannot be written.
         Raises `HomeError`, `HomeBusy`, `SchemaMismatch`, `StoreUnavailable`, `StoreDamaged`, `SystemRefused`; warns
