@@ -28,6 +28,7 @@ from manager.process.identity import identify
 from manager.process.procfs import read_stat
 
 BUSY_WAIT_SECONDS = 0.2  # a holder that is just leaving (a short-lived command) is waited for
+UNNAMED_WAIT_SECONDS = 1.0  # one that has not written its name yet, for that
 
 
 class HomeBusy(OutliveError):
@@ -146,7 +147,8 @@ class Home:
                 crash_point("coordinator.after_lock_file")
             deadline = time.monotonic() + wait_seconds
             while not _try_flock(descriptor):
-                if time.monotonic() >= deadline:
+                late = time.monotonic() - deadline
+                if late >= UNNAMED_WAIT_SECONDS or (late >= 0 and self.holder()):
                     raise self._busy()
                 time.sleep(0.01)
             crash_point("coordinator.after_lock")
@@ -174,9 +176,10 @@ class Home:
 
     def _busy(self) -> HomeBusy:
         holder = self.holder()
-        if holder is None:
+        if not holder:
             return HomeBusy(
-                f"cannot act as coordinator of {self.path}: another process has just taken its lock; try again",
+                f"cannot act as coordinator of {self.path}: another process holds its lock, and the lock file "
+                "does not say which; try again",
                 holder=None,
             )
         state = _process_state(int(holder.get("pid", 0)))

@@ -71,7 +71,7 @@ def _races(parent: Path, tally: Tally, races: int, count: int, seed: int) -> Non
 
 @pytest.mark.timeout(300)
 def test_one_of_fifty_holds_the_home(tmp_path: Path, tally: Tally) -> None:
-    """The others say who holds it, or that it has just been taken."""
+    """The others say who holds it."""
     _races(tmp_path, tally, 1, 50, 1)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from eventstore.errors import InvalidRequest, OutliveError
 from manager import Manager
-from manager.home import HomeBusy
+from manager.home import Home, HomeBusy
 from projections.sentences import sentence
 from tests.support import story
 from tests.support.agents import program, types
@@ -73,6 +73,20 @@ def test_a_second_one_is_told_who_holds_the_home(home: Path, old: subprocess.Pop
     old.wait()
     with Manager.open(home) as manager:
         assert manager.status("it").is_alive
+
+
+def test_a_holder_that_was_too_slow_to_write_its_name_is_waited_for(home: Path) -> None:
+    """Its flock comes before its name; the refusal used to say then that nobody known holds the home."""
+    Home(home).prepare()
+    lock = Home(home).acquire()
+    named = (home / "lock").read_text()
+    os.truncate(home / "lock", 0)
+    late = threading.Timer(0.5, lambda: (home / "lock").write_text(named))
+    late.start()
+    with pytest.raises(HomeBusy, match=rf"process {os.getpid()} "):
+        Home(home).acquire()
+    late.join()
+    lock.release()
 
 
 def test_a_stopped_holder_is_named_and_can_be_replaced(home: Path, old: subprocess.Popen[str]) -> None:

@@ -17,6 +17,7 @@ from eventstore.record import RecordedEvent
 from eventstore.values import ExitUnknown
 from manager import Manager
 from manager.process import procfs
+from manager.process.attempt_lock import shim_alive
 from manager.process.identity import identify
 from manager.status import AgentStatus
 from projections.checking import check
@@ -120,7 +121,7 @@ def living(home: Path) -> Iterator[tuple[int, str]]:
 
 
 def clean_up(home: Path) -> None:
-    """SIGKILL to everything that carries the mark of this home, until nothing does."""
+    """SIGKILL to everything that carries the mark of this home, until nothing does and no shim writes to it."""
 
     def none_left() -> bool:
         found = [(pid, os.pidfd_open(pid)) for pid, _ in living(home) if runs(pid)]
@@ -133,6 +134,7 @@ def clean_up(home: Path) -> None:
         return not found
 
     eventually(none_left, "the story's processes end")
+    eventually(lambda: not any(map(shim_alive, map(str, home.glob("agents/*/*")))), "its shims write no more")
 
 
 def no_attempt_ran_twice(home: Path, manager: Manager) -> None:
