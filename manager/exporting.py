@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from eventstore import chain
+from eventstore.checkpoints import Key
 from eventstore.errors import InvalidRequest, StoreDamaged
 from eventstore.reader import Reader
 from eventstore.record import COLUMNS, Head, RecordedEvent, rfc3339
@@ -18,11 +19,14 @@ END_SCHEMA = "outlive.export.end/1"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def lines(reader: Reader, kind: str, *, start: int | None, until: int | None) -> Iterator[str]:
+def lines(
+    reader: Reader, kind: str, *, start: int | None, until: int | None, key: Key | None = None
+) -> Iterator[str]:
     """The log from `start` or its first event to `until` or the head, a line each with its end.
 
-    `kind`: jsonl, cloudevents, csv. Raises `InvalidRequest` where the log does not reach from the one to the other;
-    the lines raise `StoreDamaged` at the first row that is not what was written.
+    `kind`: jsonl, cloudevents, csv. JSON lines are signed with `key` in their last one. Raises `InvalidRequest` where
+    the log does not reach from the one to the other; the lines raise `StoreDamaged` at the first row that is not what
+    was written.
     """
     head, base = reader.head(), reader.base()
     start = base.position + 1 if start is None else start
@@ -40,11 +44,19 @@ def lines(reader: Reader, kind: str, *, start: int | None, until: int | None) ->
     rows = _checked(reader.events(after=start - 1, until=last), before, last)
     match kind:
         case "jsonl":
-            return _jsonl(rows, before, last)
+            return _jsonl(rows, before, last, key)
         case "cloudevents":
             return (_line(cloud_event(row)) for row in rows)
         case _:
             return _csv(rows)
+
+
+def signed_bytes(first: int, previous_hash: bytes, last: int, last_hash: bytes) -> bytes:
+    """What is signed of JSON lines: their schema, and with which hashes they begin and end, a line each.
+
+    The hashes cover every row between.
+    """
+    return f"{SCHEMA}\n{first}\n{previous_hash.hex()}\n{last}\n{last_hash.hex()}\n".encode()
 
 
 def row_json(row: RecordedEvent) -> dict[str, Any]:
@@ -105,14 +117,18 @@ def _checked(rows: Iterable[RecordedEvent], before: Head, last: int) -> Iterator
         )
 
 
-def _jsonl(rows: Iterable[RecordedEvent], before: Head, last: int) -> Iterator[str]:
+def _jsonl(rows: Iterable[RecordedEvent], before: Head, last: int, key: Key | None) -> Iterator[str]:
     first = before.position + 1
     yield _line({"schema": SCHEMA, "from": first, "to": last, "previous_hash": before.hash.hex()})
     count, running = 0, before.hash
     for row in rows:
         yield _line(row_json(row))
         count, running = count + 1, row.hash
-    yield _line({"schema": END_SCHEMA, "events": count, "position": last, "hash": running.hex()})
+    end: dict[str, Any] = {"schema": END_SCHEMA, "events": count, "position": last, "hash": running.hex()}
+    if key is not None and key.sign is not None:
+        message = signed_bytes(first, before.hash, last, running)
+        end |= {"key": key.id, "signature": key.sign(message).hex()}
+    yield _line(end)
 
 
 def _csv(rows: Iterable[RecordedEvent]) -> Iterator[str]:

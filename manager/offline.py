@@ -20,11 +20,9 @@ from eventstore.chain import GENESIS, ORDER, Verdict
 from eventstore.checkpoints import Checkpoint, Key, parse
 from eventstore.errors import InvalidRequest, OutliveError
 from eventstore.record import Head
-from manager import signing
+from manager import exporting, signing
 from manager.bundling import CHECKPOINT, EVENTS, LEAVES, MANIFEST, SIGNATURE, signed_bytes
 from manager.bundling import SCHEMA as BUNDLE
-from manager.exporting import END_SCHEMA
-from manager.exporting import SCHEMA as EXPORT
 
 MOST_BYTES = 4 << 30  # of a member of a bundle; its output is not even read into memory
 _LEAF_BYTES = 32
@@ -50,9 +48,11 @@ class NotWhole(OutliveError):
 
 
 class Found(NamedTuple):
-    """A file that is whole: what it is, how many events it has, the last head that it proves, and who signed all of it.
+    """A file that is whole: what it is, how many events it has, the last head that it proves, where it begins, and who
+    signed all of it.
 
-    `signed_by`: the id of a key whose holder says that all events of the agent up to the checkpoint are in it.
+    `signed_by`: the id of a key whose holder says that all events are in it: of the log from the first to the last, or
+    of the agent up to the checkpoint.
     """
 
     kind: str
@@ -60,6 +60,7 @@ class Found(NamedTuple):
     head: Head
     checkpoint: Checkpoint | None
     agent: str | None = None
+    start: int = 1
     signed_by: str | None = None
 
 
@@ -103,7 +104,7 @@ def heads(path: Path) -> Iterator[Head]:
 def _export(path: Path, file: IO[bytes]) -> Found:
     lines = iter(file)
     first = _object(path, next(lines, b""))
-    if first.get("schema") != EXPORT:
+    if first.get("schema") != exporting.SCHEMA:
         raise InvalidRequest(f"cannot check {path}: it is neither an export in JSON lines nor a bundle")
     last_at = 0
     end: dict[str, Any] = {}
@@ -112,7 +113,7 @@ def _export(path: Path, file: IO[bytes]) -> Found:
         nonlocal last_at
         for line in lines:
             found = _object(path, line)
-            if found.get("schema") == END_SCHEMA:
+            if found.get("schema") == exporting.END_SCHEMA:
                 end.update(found)
                 return
             row = _row(path, found)
@@ -134,7 +135,11 @@ def _export(path: Path, file: IO[bytes]) -> Found:
     last = verdict.head_position
     if (first.get("to"), end.get("position"), end.get("hash")) != (last, last, verdict.head_hash.hex()):
         raise NotWhole(path, "its first and last line are not about this", position=last)
-    return Found("export", verdict.checked, Head(verdict.head_position, verdict.head_hash, last_at), None)
+    signer = None
+    if (end.get("key"), end.get("signature")) != (None, None):
+        message = exporting.signed_bytes(start, before, last, verdict.head_hash)
+        signer = _require_signature(path, "last line", end.get("key"), end.get("signature"), message)
+    return Found("export", verdict.checked, Head(last, verdict.head_hash, last_at), None, None, start, signer)
 
 
 def _bundle(path: Path, file: IO[bytes]) -> Found:
@@ -170,7 +175,7 @@ def _bundle(path: Path, file: IO[bytes]) -> Found:
     if (checkpoint.key, checkpoint.signature) != (None, None):
         _require_signature(path, CHECKPOINT, checkpoint.key, checkpoint.signature, checkpoint.message)
     signer = _signer(path, kept)
-    return Found("bundle", len(rows), checkpoint.head, checkpoint, manifest["agent"], signer)
+    return Found("bundle", len(rows), checkpoint.head, checkpoint, manifest["agent"], start, signer)
 
 
 def _signer(path: Path, kept: Mapping[str, bytes]) -> str | None:

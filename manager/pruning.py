@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from eventstore import segments, trust
+from eventstore.checkpoints import Key
 from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDamaged
 from eventstore.home_events import LogPruned
 from eventstore.reader import Reader
 from eventstore.record import Head, NewEvent, rfc3339
 from eventstore.statements import Statements
 from eventstore.store import EventStore
-from manager import exporting, homeidentity, offline, prunedfiles
+from manager import exporting, homeidentity, offline, prunedfiles, signing
 from manager.checkpointing import checkpoints_of
 from manager.evidence import known_head
 from manager.home import Home
@@ -99,12 +100,13 @@ def prune(
     actor: str,
     wanted: int,
     export: Path,
+    key: Key | None,
     intend: Callable[[Sequence[str]], None],
 ) -> Pruned:
     """Verify the log, write its events up to `wanted` or as far as they can go to `export`, check that, remove them.
 
-    `intend` is told the agents that go, before they do. Raises `StoreDamaged`, `FileUnwritable`, `NotWhole`,
-    `PruneRefused`; nothing was removed then.
+    The export is signed with `key`. `intend` is told the agents that go, before they do. Raises `StoreDamaged`,
+    `FileUnwritable`, `NotWhole`, `PruneRefused`; nothing was removed then.
     """
     with closing(store.reader()) as reader:
         base = reader.base().position
@@ -114,7 +116,7 @@ def prune(
         _require_whole(reader, url)
         last = reader.head_at(limit.position)
         with new_file(export) as file:
-            for line in exporting.lines(reader, "jsonl", start=base + 1, until=last.position):
+            for line in exporting.lines(reader, "jsonl", start=base + 1, until=last.position, key=key):
                 file.write(line.encode())
         found = offline.read(export)
         if found.head[:2] != last[:2] or found.events != last.position - base:
@@ -143,8 +145,9 @@ def prune(
 def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path) -> Pruned:
     """`prune` the log of a home of what is older than a moment, and remove the directories of the agents that go.
 
-    A coordinator may be at work meanwhile. Raises `NoDatabase` where nothing was recorded yet, `InvalidRequest` for a
-    moment that is still to come, and as `prune` does.
+    A coordinator may be at work meanwhile. The export is signed where OUTLIVE_SIGNING_KEY names a key. Raises
+    `NoDatabase` where nothing was recorded yet, `InvalidRequest` for a moment that is still to come, `KeyUnusable`, and
+    as `prune` does.
     """
     if before.instant is not None and before.instant > time_ns() // 1000:
         raise InvalidRequest(
@@ -177,6 +180,7 @@ def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path
             actor=actor,
             wanted=wanted,
             export=export,
+            key=signing.of_environment(),
             intend=lambda ids: prunedfiles.intend(home, ids),
         )
         now = prunedfiles.finish(home, reader)

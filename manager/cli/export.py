@@ -13,6 +13,7 @@ from manager.cli.options import FILE, agent_argument
 from manager.cli.session import current, say, shared_options, write, write_json
 
 if TYPE_CHECKING:
+    from eventstore.checkpoints import Key
     from manager.view import View
 
 FORMATS = ("jsonl", "cloudevents", "csv")
@@ -27,14 +28,19 @@ FORMATS = ("jsonl", "cloudevents", "csv")
 )
 @click.option("--to", "until", type=click.IntRange(min=1), metavar="POSITION", help="End here [the head].")
 @click.option("--output", type=FILE, metavar="FILE", help="Write a new FILE, whole or not at all [stdout].")
+@click.option("--key", metavar="KEY", help="Sign JSON lines with the key in this file [OUTLIVE_SIGNING_KEY].")
 @shared_options
-def export_command(*, kind: str, start: int | None, until: int | None, output: Path | None) -> int:
-    """Write the log, one event a line. `verify --bundle FILE` checks one in JSON lines by itself.
+def export_command(
+    *, kind: str, start: int | None, until: int | None, output: Path | None, key: str | None
+) -> int:
+    """Write the log, one event a line. `verify --bundle FILE` checks one in JSON lines by itself, and its signature.
 
     Cells of a CSV that a spreadsheet would take for a formula begin with an apostrophe.
     """
     from manager import exporting
 
+    if key is not None and kind != "jsonl":
+        raise click.UsageError("only JSON lines can be signed: leave out --key, or --format")
     session = current()
     view = session.view()
     if view.is_empty:
@@ -42,7 +48,8 @@ def export_command(*, kind: str, start: int | None, until: int | None, output: P
         return exit_codes.DONE
     if until is None:
         _require_whole(view, "export the log", ", or name its last position with --to")
-    lines = exporting.lines(view.reader, kind, start=start, until=until)
+    signer = _signer(key) if kind == "jsonl" else None
+    lines = exporting.lines(view.reader, kind, start=start, until=until, key=signer)
     if output is None:
         for line in lines:
             sys.stdout.write(line)
@@ -72,7 +79,7 @@ def bundle_command(*, agent: str, output: Path | None, is_without: bool, key: st
     `verify --bundle FILE` checks it anywhere. Only a signature says that its end was not left out. Environment values
     and erasable payloads are not in it.
     """
-    from manager import bundling, comparing, signing
+    from manager import bundling, comparing
     from manager.home import Home
     from manager.newfile import new_file
 
@@ -81,7 +88,7 @@ def bundle_command(*, agent: str, output: Path | None, is_without: bool, key: st
     found = view.agent(agent, vitals=False)
     _require_whole(view, f"bundle {found.id}", "")
     home = Home(session.home)
-    signer = signing.of_environment() if key is None else signing.load(Path(key).expanduser())
+    signer = _signer(key)
     checkpoint = comparing.checkpoint_for(view.reader, home, found.id, key=signer)
     outputs = [] if is_without else list(bundling.output_files(home.path, found.id))
     path = output or Path(f"{found.id}.tar.gz")
@@ -89,6 +96,13 @@ def bundle_command(*, agent: str, output: Path | None, is_without: bool, key: st
         bundling.write(file, view.reader, found.id, checkpoint=checkpoint, outputs=outputs, key=signer)
     _told(path, file.sha256, file.size)
     return exit_codes.DONE
+
+
+def _signer(given: str | None) -> Key | None:
+    """The key in that file, else the one of the environment, if there is one."""
+    from manager import signing
+
+    return signing.of_environment() if given is None else signing.load(Path(given).expanduser())
 
 
 def _require_whole(view: View, what: str, otherwise: str) -> None:

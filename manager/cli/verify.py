@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--key",
     metavar="KEY",
-    help="Checkpoints, or the bundle, must be signed with this key: its id, or a PEM file.",
+    help="Checkpoints, or that file, must be signed with this key: its id, or a PEM file.",
 )
 @shared_options
 def verify_command(
@@ -181,7 +181,7 @@ def _file(session: Session, path: Path, key: Key | None) -> int:
             write("not signed: whoever made it could have left out the end")
         else:
             known = "" if key else "; `--key` tells whether that is the one you know"
-            write(f"all up to {head['position']}, signed by {found.signed_by}{known}")
+            write(f"all from {found.start} to {head['position']}, signed by {found.signed_by}{known}")
     return exit_codes.DONE
 
 

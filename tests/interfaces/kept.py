@@ -54,7 +54,7 @@ class Kept:
             )
             assert done.returncode == 0, done.stderr
             assert self.outlive("wait", name, **variables).returncode == code
-        self.told = self.outlive.json("export", "--output", str(self.export))
+        self.told = self.outlive.json("export", "--output", str(self.export), "--key", str(self.key))
         done = self.outlive("bundle", "a", "--output", str(self.bundle), **variables)
         assert done.returncode == 0, done.stderr
 

@@ -109,6 +109,17 @@ def check_checkpoint(found: dict[str, Any], key: str | None) -> None:
             wrong("false signature")
 
 
+def check_end(first: dict[str, Any], last: dict[str, Any], key: str | None) -> None:
+    """The signature of an export, where there is one or one is asked for."""
+    if key is not None and last.get("key") != key:
+        wrong("the export is not signed with that key")
+    if "key" in last:
+        lines = (first["schema"], first["from"], first["previous_hash"], last["position"], last["hash"])
+        message = "".join(f"{line}\n" for line in lines).encode()
+        if not is_signature(bytes.fromhex(last["key"]), message, bytes.fromhex(last["signature"])):
+            wrong("false signature of the export")
+
+
 def check_signature(manifest: bytes, member: bytes | None, key: str | None) -> None:
     """That of a bundle, where there is one or one is asked for."""
     found: dict[str, Any] = {"key": None} if member is None else json.loads(member)
@@ -120,7 +131,7 @@ def check_signature(manifest: bytes, member: bytes | None, key: str | None) -> N
             wrong("false signature of the bundle")
 
 
-def check_export(lines: list[bytes]) -> dict[str, Any]:
+def check_export(lines: list[bytes], key: str | None) -> dict[str, Any]:
     """An export by itself."""
     first, *rows, last = (json.loads(line) for line in lines)
     if last.get("schema") != "outlive.export.end/1":
@@ -141,6 +152,7 @@ def check_export(lines: list[bytes]) -> dict[str, Any]:
         wrong("last line")
     if first["to"] != expected - 1:
         wrong("first line")
+    check_end(first, last, key)
     return {"events": len(rows), "position": expected - 1, "hash": running}
 
 
@@ -200,7 +212,7 @@ def main(path: str, key: str | None = None) -> None:
     lines = content.splitlines()
     schema = json.loads(lines[0])["schema"]
     if schema == "outlive.export/1":
-        print(json.dumps(check_export(lines)))
+        print(json.dumps(check_export(lines, key)))
     elif schema == "outlive.checkpoint/1":
         for line in lines:
             check_checkpoint(json.loads(line), key)

@@ -22,9 +22,9 @@ def test_both_verifiers_agree_on_what_is_whole(kept: Kept) -> None:
     """Export, bundle and checkpoints: counted alike, with the same head; signatures as well."""
     log = json_of(kept, "verify", "--key", kept.id)
     assert log["checkpoints"]["count"] == log["checkpoints"]["signed"] >= 4
-    export = json_of(kept, "verify", "--bundle", str(kept.export))
+    export = json_of(kept, "verify", "--bundle", str(kept.export), "--key", kept.id)
     bundle = json_of(kept, "verify", "--bundle", str(kept.bundle), "--key", kept.id)
-    for told, found in ((export, stranger(kept.export)), (bundle, stranger(kept.bundle, kept.id))):
+    for told, found in ((export, stranger(kept.export, kept.id)), (bundle, stranger(kept.bundle, kept.id))):
         assert found == (True, json.dumps({"events": told["checked"], **told["head"]}) + "\n")
     assert stranger(kept.outlive.home / "checkpoints.jsonl", kept.id)[0]
     assert bundle["head"]["position"] < log["head"]["position"]
@@ -75,6 +75,25 @@ def test_other_programs_read_it(kept: Kept) -> None:
         outlive_in(kept, "export", "--from", "3", "--to", "4")[1].splitlines()[1:-1]
         == (kept.export.read_text().splitlines()[3:5])
     )
+
+
+def test_an_export_whose_end_was_cut_off_passed_as_whole(kept: Kept, tmp_path: Path) -> None:
+    """Its last line can be made anew by anybody: what was signed is told from what was not, to a pipe as well."""
+    shorter = outlive_in(kept, "export", "--to", "5")[1].splitlines(keepends=True)
+    signature = kept.export.read_text().splitlines()[-1].partition('"key"')[2]
+    cut = tmp_path / "cut"
+    cut.write_text("".join(shorter))
+    assert json_of(kept, "verify", "--bundle", str(cut))["signed_by"] is None
+    assert outlive_in(kept, "verify", "--bundle", str(cut), "--key", kept.id)[0] == 6
+    assert (stranger(cut)[0], stranger(cut, kept.id)[0]) == (True, False)
+    cut.write_text("".join(shorter[:-1]) + shorter[-1].replace("}", f',"key"{signature}'))
+    assert "its last line has a false signature" in str(ours(cut))
+    assert not stranger(cut)[0]
+    cut.write_text(outlive_in(kept, "export", "--from", "3", "--to", "5", "--key", str(kept.key))[1])
+    code, out = outlive_in(kept, "verify", "--bundle", str(cut), "--key", kept.id)
+    assert (code, out.splitlines()[1]) == (0, f"all from 3 to 5, signed by {kept.id}")
+    assert stranger(cut, kept.id)[0]
+    assert outlive_in(kept, "export", "--format", "csv", "--key", str(kept.key))[0] == 2
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
