@@ -13,7 +13,7 @@ from typing import Any
 
 from eventstore.crashpoints import crash_point
 from eventstore.errors import StoreUnavailable
-from eventstore.home_events import CoordinatorEvent, CoordinatorStarted, RecoveryCompleted
+from eventstore.home_events import CoordinatorEvent, CoordinatorStarted, CoordinatorStopped, RecoveryCompleted
 from eventstore.record import NewEvent
 from eventstore.store import EventStore, now_microseconds
 from manager.checkpointing import checkpoints_of
@@ -37,6 +37,18 @@ def open_log(home: Home, identity: HomeIdentity, url: str) -> EventStore:
         head=home.head,
         checkpoints=checkpoints_of(home, identity.id),
     )
+
+
+def record_takeover(home: Home, url: str, actor: str, ended: int) -> None:
+    """Say in the log that process `ended` was ended for the home's lock, which we hold.
+
+    As a coordinator does that comes, finds no work and leaves. Raises what `open_log` raises.
+    """
+    identity = home.prepare()
+    with open_log(home, identity, url) as store:
+        log = HomeLog(store, identity.id, actor)
+        log.begin(ended)
+        log.append(CoordinatorStopped(epoch=log.epoch, agents_left=log.agents_with_a_process()))
 
 
 class HomeLog:
@@ -113,6 +125,11 @@ class HomeLog:
         """Ids of this home's agents that have not ended."""
         query = "SELECT agent_id FROM agents WHERE is_final = 0 AND home = ? ORDER BY spawned_at, agent_id"
         return [row[0] for row in self._rows(query, (self._home_id,))]
+
+    def agents_with_a_process(self) -> int:
+        """How many of this home's agents have one, for all that is known."""
+        query = "SELECT count(*) FROM agents WHERE home = ? AND state IN ('SPAWNING', 'RUNNING', 'STOPPING')"
+        return int(self._rows(query, (self._home_id,))[0][0])
 
     def last_recorded_at(self) -> int:
         """When the log was last written, microseconds; now for an empty one."""

@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from manager.cli import exit_codes
-from manager.cli.session import Group, changing_options, current, say, shared_options, write, write_json
+from manager.cli.session import (
+    Group,
+    actor,
+    changing_options,
+    current,
+    say,
+    shared_options,
+    write,
+    write_json,
+)
 
 if TYPE_CHECKING:
-    from manager.home import Home, HomeLock
+    from collections.abc import Callable, Iterator
+
+    from manager.home import Home
 
 
 @click.group("db", cls=Group)
@@ -56,10 +67,12 @@ def upgrade_command() -> int:
     known = known_head(home) if before is None else None
     if known is not None and known.position:
         raise trust.gone(known, home.database)
-    with contextlib.ExitStack() as stack:
-        if session.database_url is None and before not in (None, HEAD):
-            stack.callback(_hold(home).release)
+    if session.database_url is None and before not in (None, HEAD):
+        with _held(home) as record_takeover:
             before = schema.current(session.database)  # another one may have done it just before
+            after = schema.upgrade(session.database)
+            record_takeover()
+    else:
         after = schema.upgrade(session.database)
     if session.json:
         write_json({"schema": "outlive.db/1", "before": before, "current": after})
@@ -103,11 +116,9 @@ def move_command(*, target: str) -> int:
     session = current()
     home = Home(session.home)
     home.check()
-    lock = _hold(home)
-    try:
+    with _held(home) as record_takeover:
+        record_takeover()
         head = move(home, target)
-    finally:
-        lock.release()
     if session.json:
         write_json({"schema": "outlive.move/1", "position": head.position, "hash": head.hash.hex()})
     else:
@@ -117,10 +128,24 @@ def move_command(*, target: str) -> int:
     return exit_codes.DONE
 
 
-def _hold(home: Home) -> HomeLock:
+@contextlib.contextmanager
+def _held(home: Home) -> Iterator[Callable[[], None]]:
+    """The home's lock, held; what is given, called once the log can be written, records whom it was taken over from."""
     from manager.takeover import take
 
-    lock = take(home) if current().takeover else home.acquire()
-    if lock.taken_over_from is not None:
-        say(f"outlive: ended process {lock.taken_over_from}, which held the home and did not answer")
-    return lock
+    session = current()
+    lock = take(home) if session.takeover else home.acquire()
+    ended = lock.taken_over_from
+    if ended is not None:
+        say(f"outlive: ended process {ended}, which held the home and did not answer")
+
+    def record() -> None:
+        from manager.homelog import record_takeover
+
+        if ended is not None:
+            record_takeover(home, session.database, actor(), ended)
+
+    try:
+        yield record
+    finally:
+        lock.release()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -76,6 +78,23 @@ def test_an_upgrade_needs_a_home_that_nobody_holds(tmp_path: Path, tally: Tally)
             _set_revision(run.home, HEAD)
         assert run.outlive(*UPGRADE).stdout == f"{HEAD}\t(nothing to do)\n"
     tally("23 upgrade under a coordinator")
+
+
+def test_an_upgrade_that_ended_a_holder_left_no_word_of_it(tmp_path: Path) -> None:
+    """COORDINATOR_STARTED says who was ended, and by whom, and that the upgrade then let go of the home."""
+    with Run.create(tmp_path, seed=1) as run:
+        coordinator = run.coordinator()
+        os.kill(coordinator.pid, signal.SIGSTOP)
+        as_of_release_0_1(run.home)
+        done = run.outlive(*UPGRADE, "--takeover")
+        assert f"ended process {coordinator.pid}" in done.stderr, done
+        assert coordinator.leave() == -signal.SIGKILL
+        *_, started, stopped = map(json.loads, run.outlive("events", "--json").stdout.splitlines())
+        assert (started["type"], stopped["type"]) == ("COORDINATOR_STARTED", "COORDINATOR_STOPPED")
+        assert started["data"]["taken_over_from"] == coordinator.pid
+        assert started["actor"] == f"uid:{os.getuid()}/cli"
+        assert (stopped["data"]["epoch"], stopped["data"]["agents_left"]) == (started["data"]["epoch"], 0)
+        assert run.outlive("verify").returncode == 0
 
 
 FULL = (pytest.mark.faults, pytest.mark.timeout(3600))

@@ -25,7 +25,7 @@ METHODS = {
     *("commit", "rollback", "begin", "execute", "executemany", "executescript"),  # of a database
     *("mkdir", "rmdir", "unlink", "rename", "touch", "chmod", "write_text", "write_bytes"),  # of a Path
 }  # fmt: skip
-NOT_EFFECTS = {"self._engine.connect", "sqlite3.connect", "event.listen", "self.log.begin"}
+NOT_EFFECTS = {"self._engine.connect", "sqlite3.connect", "event.listen", "self.log.begin", "log.begin"}
 POINT = "crash_point"
 
 IN_A_TRANSACTION = "it lasts only with the commit, which has points on both sides"
