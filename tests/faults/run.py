@@ -11,6 +11,7 @@
     RUN/secrets         one a line: what must not be found in the home
     RUN/clock           {boottime_ns, realtime_ns}, taken together
     RUN/seed            from which everything random was drawn
+    RUN/others          ids of homes whose events are in the same log, and which this run is not about
 
     with Run.create(tmp_path, seed=7) as run:
         coordinator = run.coordinator()

@@ -26,11 +26,13 @@ NEVER = 1 << 63
 class Case:
     """One reading of a run; nothing of it changes afterwards.
 
-    `projected` are rows of the tables `agents` and `attempts`, read with the log; `read_at`: when the ledger was read.
+    `log` are all its rows, `rows` those of the run's own home; `projected` are rows of the tables `agents` and
+    `attempts`, read with the log; `read_at`: when the ledger was read.
     """
 
     home: Path
     run: Path
+    log: list[Row]
     rows: list[Row]
     snapshots: list[tuple[str, list[Row]]]
     projected: dict[str, list[dict[str, Any]]]
@@ -159,13 +161,19 @@ def gather(run: Path) -> Case:
         lines[line.key].append(line)
     elsewhere = run / "database"
     log = reading_at(elsewhere.read_text()) if elsewhere.exists() else reading(run / "home" / "events.db")
+    others = (run / "others").read_text().split() if (run / "others").exists() else []
     with log as database:
-        rows = rows_of(database)
-        projected = {name: _table(database, name) for name in ("agents", "attempts")}
+        everything = rows_of(database)
+        projected = {
+            name: [row for row in _table(database, name) if row["home"] not in others]
+            for name in ("agents", "attempts")
+        }
+    rows = [row for row in everything if row.home not in others]
     snapshots = sorted((run / "snapshots").glob("*.db"), key=lambda path: int(path.stem))
     return Case(
         home=run / "home",
         run=run,
+        log=everything,
         rows=rows,
         snapshots=[(path.name, read_rows(path)) for path in snapshots],
         projected=projected,

@@ -58,9 +58,9 @@ def _may_pass(violations: list[Violation]) -> bool:
 
 def _violations(case: Case) -> Iterator[Violation]:
     yield from chain(
-        check_chain(case.rows),
-        check_prefixes(case.rows, case.snapshots),
-        check_head(case.rows, case.home / "head"),
+        check_chain(case.log),
+        check_prefixes(case.log, case.snapshots),
+        check_head(case.log, case.home / "head"),
         check_transitions(case.rows),
         check_epochs(case.rows),
         check_starts(case),

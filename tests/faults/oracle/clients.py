@@ -28,13 +28,13 @@ def check_clients(case: Case) -> Iterator[Violation]:
 
 def _kept(case: Case, answer: Mapping[str, Any]) -> Iterator[Violation]:
     position, agent, ask = answer.get("position"), answer.get("agent"), answer["ask"]
-    head = len(case.rows)
+    head = len(case.log)
     if position is not None and position > head:
         yield _of(answer, f"{ask} was acknowledged at {position}, and the log ends at {head}")
         return
     if agent is None:
         return
-    rows = [row for row in case.rows[:position] if row.agent == agent]
+    rows = [row for row in case.log[:position] if row.agent == agent]
     wanted = SHOWS.get(ask)
     if not rows:
         yield _of(answer, f"{ask} was acknowledged, and the log knows no such agent")

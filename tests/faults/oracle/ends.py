@@ -48,7 +48,7 @@ def _missed(case: Case, attempt: Attempt) -> Iterator[Violation]:
     written = (case.directory(attempt) / "exit.json").stat().st_mtime_ns + FILE_SLACK_NS
     for begun in case.rows:
         if begun.type == "COORDINATOR_STARTED" and begun.recorded_at * 1000 > written:
-            for stopped in case.rows[begun.position :]:
+            for stopped in case.rows:
                 if stopped.type == "COORDINATOR_STOPPED" and stopped.epoch == begun.epoch:
                     evidence = f"its exit was on disk when epoch {begun.epoch} began, and was not recorded"
                     yield _about(attempt, "one end", evidence)
