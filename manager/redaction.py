@@ -11,13 +11,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from manager.redaction_rules import MAY_MATCH, RULES, URL_PASSWORD, is_secret_name
+from manager.redaction_rules import MAY_MATCH, RULES, URL_PASSWORD, Rule, is_secret_name
 
 MARK = "[redacted]"
 SHORTEST_CONTAINED = 6  # a shorter own secret is redacted as a whole argument only: "1" is in everything
 SHORTEST_LINE = 16  # of a secret of several lines, of which an output may hold some
 _OPTION = re.compile(r"--?(?P<name>[A-Za-z][\w.-]+)")
 _LONG_OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?", re.DOTALL)
+_SCHEME = re.compile(r"(?:.*[\s:=\"'])?(?P<scheme>bearer|basic|token|apikey)\s*", re.DOTALL | re.IGNORECASE)
+_HEADER = re.compile(r"(?P<name>(?:proxy-)?authorization|cookie|x-[\w-]{1,80}):\s*", re.IGNORECASE)
 _USER_OPTIONS = ("-u", "--user", "--proxy-user")
 _USER_PASSWORD = re.compile(r"[^\s:]+:(?P<secret>(?!\d+$).+)", re.DOTALL)
 _VALUE = re.compile(r"""(?P<secret>"[^"]*"|'[^']*'|[^\s"'&;,|)]+)""")
@@ -60,15 +62,26 @@ class Redactor:
     def _argument(self, before: str, argument: str, found: set[str]) -> str:
         if argument in self.own:
             return MARK
-        option = _OPTION.fullmatch(before)
+        option = _OPTION.fullmatch(before) or _HEADER.fullmatch(before)
         if option is not None and is_secret_name(option["name"]) and not _LONG_OPTION.fullmatch(argument):
-            found.add(argument)
+            if not _SCHEME.fullmatch(argument):  # a word that stands in innocent texts, too
+                found.add(argument)
             return MARK
+        scheme = _SCHEME.fullmatch(before)
+        if scheme is not None:  # of a header that a shell has split
+            return self._behind(scheme["scheme"], argument, found)
         pair = _USER_PASSWORD.fullmatch(argument) if before in _USER_OPTIONS else None
         if pair is not None:
             found.add(pair["secret"])
             return argument[: pair.start("secret")] + MARK
         return self._text(argument, found)
+
+    def _behind(self, scheme: str, argument: str, found: set[str]) -> str:
+        """What follows the name of a scheme as an argument of its own; any may be a bearer's token, however short."""
+        if scheme.lower() == "bearer" and not _LONG_OPTION.fullmatch(argument):
+            found.add(argument)
+            return MARK
+        return self._text(f"{scheme} {argument}", found)[len(scheme) + 1 :]
 
     def _text(self, text: str, found: set[str]) -> str:
         for pattern in self.rules:
@@ -80,19 +93,21 @@ class Redactor:
             text = text.replace(secret, MARK)
         for rule in RULES if MAY_MATCH.search(text) else ():
             if rule.only_with in text:
-                text = _masked(rule.pattern, text, found)
+                text = _masked(rule, text, found)
         return text
 
 
 BY_RULES_ALONE = Redactor()
 
 
-def _masked(pattern: re.Pattern[str], text: str, found: set[str]) -> str:
+def _masked(rule: Rule, text: str, found: set[str]) -> str:
     parts: list[str] = []
     begun = at = 0
-    while (match := pattern.search(text, at)) is not None:
+    while (match := rule.pattern.search(text, at)) is not None:
         at = match.end()
-        if "name" in pattern.groupindex:
+        if rule.is_secret is not None and not rule.is_secret(match["secret"]):
+            continue
+        if "name" in rule.pattern.groupindex:
             at = match.end("name")  # what follows may be a name itself: --env=TOKEN=…
             value = _VALUE.match(text, match.end()) if is_secret_name(match["name"]) else None
             if value is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,7 +20,18 @@ _HARMLESS_ENDING = re.compile(
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 URL_PASSWORD = r"://[^\s/:@'\"]*:(?P<secret>[^\s/'\"]+)@"
-MAY_MATCH = re.compile(r"[:=_-]|eyJ|AIza|A[KS]IA|(?i:bearer)")  # no rule matches a text without
+MAY_MATCH = re.compile(
+    r"[:=_-]|eyJ|AIza|A[KS]IA|(?i:bearer|basic|token|apikey)"
+)  # no rule matches a text without
+
+
+def _is_basic(text: str) -> bool:
+    """Whether that is `user:password` in base64, as RFC 7617 has it."""
+    try:
+        pair = binascii.a2b_base64(text, strict_mode=True).decode()
+    except (ValueError, UnicodeDecodeError):
+        return False
+    return ":" in pair and pair.isprintable()
 
 
 class Rule(NamedTuple):
@@ -28,6 +41,7 @@ class Rule(NamedTuple):
     example: str
     pattern: re.Pattern[str]
     only_with: str = ""  # in the text
+    is_secret: Callable[[str], bool] | None = None  # whether what was found is one; any is, without it
 
 
 RULES: tuple[Rule, ...] = (
@@ -73,6 +87,19 @@ RULES: tuple[Rule, ...] = (
         "bearer tokens",
         "bearer 2YotnFZFEjr1zCsicMWpAA",
         re.compile(r"(?i)\bbearer\s+(?P<secret>[A-Za-z0-9._~+/=-]{8,})"),
+    ),
+    Rule(
+        "credentials of the scheme Basic",
+        "basic dXNlcjpwYXNz",
+        re.compile(r"(?i)\bbasic\s++(?P<secret>[A-Za-z0-9+/]{4,}={0,2})(?![\w+/=])"),
+        is_secret=_is_basic,
+    ),
+    Rule(
+        "what has 20 letters and digits or more, behind Token or ApiKey",
+        "Token 9944b09199c62bcf9418ad846dd0e4bb",
+        re.compile(
+            r"(?i)\b(?:token|apikey)\s++(?P<secret>(?=[A-Za-z_~+=-]*\d)[A-Za-z0-9_~+=-]{20,})(?![\w/]|\.\w)"
+        ),
     ),
     Rule(
         "tokens of well-known shapes (OpenAI, Anthropic, GitHub, GitLab, AWS, Slack, Google, Stripe, npm, PyPI, "

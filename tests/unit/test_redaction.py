@@ -37,6 +37,20 @@ ARGUMENTS = [
     (["x", "-p", "8080"], ["x", "-p", "8080"]),
     (["x", "--max-tokens", "4096"], ["x", "--max-tokens", "4096"]),
     (["x", "--password", "hunter22", "as hunter22!"], ["x", "--password", MARK, f"as {MARK}!"]),
+    (["curl", "-H", "Authorization: Bearer ab12"], ["curl", "-H", f"Authorization: {MARK}"]),
+    (["curl", "-H", "Authorization:", "Bearer", "ab12"], ["curl", "-H", "Authorization:", MARK, MARK]),
+    (["curl", "-H", "X-Api-Key:", "ab12"], ["curl", "-H", "X-Api-Key:", MARK]),
+    (["x", "Bearer", "ab12"], ["x", "Bearer", MARK]),
+    (["x", "bearer", "-ab12"], ["x", "bearer", MARK]),
+    (["x", "bearer", "--to", "me"], ["x", "bearer", "--to", "me"]),
+    (["x", "Basic", "dXNlcjpwYXNz", "1"], ["x", "Basic", MARK, "1"]),
+    (["x", "basic", "JavaScript", "training"], ["x", "basic", "JavaScript", "training"]),
+    (["x", "Token", "9944b09199c62bcf9418ad846dd0e4bb"], ["x", "Token", MARK]),
+    (
+        ["x", "token", "list", "token", "/srv/2026/11/27/x.json"],
+        ["x", "token", "list", "token", "/srv/2026/11/27/x.json"],
+    ),
+    (["sh", "-c", "Password:", "read"], ["sh", "-c", "Password:", "read"]),
     (["x", "--password", "ab", "cab", "ab"], ["x", "--password", MARK, "cab", MARK]),
 ]
 TEXTS = [
@@ -52,6 +66,14 @@ TEXTS = [
     ("sk-learn-pipeline-of-many-words", "sk-learn-pipeline-of-many-words"),
     ("sk-proj-" + "a1" * 20, MARK),
     ("AKIA" + "A" * 16, MARK),
+    ("basic authentication: Basic dXNlcjpwYXNz", f"basic authentication: Basic {MARK}"),
+    ("Basic Training, basic JavaScript, Basic abcd", "Basic Training, basic JavaScript, Basic abcd"),
+    (
+        "unexpected token 12345; token of a very-long-name-of-words",
+        "unexpected token 12345; token of a very-long-name-of-words",
+    ),
+    ("wrong: Token 9944b09199c62bcf9418ad846dd0e4bb.", f"wrong: Token {MARK}."),
+    ("no bearer of news", "no bearer of news"),
     ("eyJhbGciOiJI.eyJzdWIiOiIx.abc-_", MARK),
     ("MIIEvQIBADAN\nBgkqhkiG9w0B\n-----END RSA PRIVATE KEY-----\nnext", f"{MARK}\nnext"),
 ]
@@ -98,6 +120,12 @@ def test_an_agents_own_secrets_are_found_anywhere() -> None:
     assert shown == f"{MARK}, {MARK}, staple, {MARK}, x"
 
 
+def test_the_name_of_a_scheme_is_no_secret() -> None:
+    """Although it is what follows `Authorization:` where a shell has split a header."""
+    redactor = Redactor.of({}, ["curl", "-H", "Authorization:", "Bearer", "ab12cd34"])
+    assert redactor.text("Bearer, got ab12cd34") == f"Bearer, got {MARK}"
+
+
 def test_an_owners_rules_are_applied() -> None:
     """All that a pattern matches is redacted, in arguments and, since it was one, anywhere."""
     redactor = Redactor.of({}, ["deploy", "customer-4711"], [r"customer-\d+"])
@@ -121,6 +149,10 @@ PIECES = (
     '"',
     "-u a",
     "bearer ",
+    "basic ",
+    "basic aaaa",
+    "token a",
+    "token aaaaaaaaaaaaaaaaaaaaaaaaa-",
 )
 
 
