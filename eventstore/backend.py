@@ -25,7 +25,10 @@ class Backend(Protocol):
     """One open database. Its errors are outlive's: `StoreUnavailable`, `StoreDamaged`, never the driver's."""
 
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
-        """Make a new database under a lock; raise `SchemaMismatch` for an old one unless it may be upgraded."""
+        """Make a new database under a lock; raise `SchemaMismatch` for an old one unless it may be upgraded.
+
+        An upgrade puts back the triggers that keep the log from being changed, where they are not as they should be.
+        """
 
     def schema_version(self) -> str | None:
         """The revision of the schema, None for no database."""

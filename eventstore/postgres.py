@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import NoReturn
 
 from psycopg import errors
@@ -84,7 +84,7 @@ class PostgresBackend(Writing):
         found = self.schema_version()
         if found is None and not create:
             raise NoDatabase(f"cannot open the {self._place.name}: nothing has been recorded there yet")
-        if found == revision.HEAD:
+        if found == revision.HEAD and not (is_upgrade and not self._is_guarded()):
             return
         if found is not None:
             self._refuse_or_upgrade(found, is_upgrade)
@@ -97,6 +97,8 @@ class PostgresBackend(Writing):
                     self._refuse_or_upgrade(found, is_upgrade)
                 if found != revision.HEAD:
                     migrating.migrate(connection)
+                elif is_upgrade:
+                    migrating.guard(connection)
 
     def schema_version(self) -> str | None:
         """The revision of the schema, None for a database with nothing in it."""
@@ -105,6 +107,10 @@ class PostgresBackend(Writing):
             return schema_version(source)
         finally:
             source.close()
+
+    def _is_guarded(self) -> bool:
+        with closing(PostgresSource(self._place)) as source:
+            return source.is_guarded()
 
     @contextmanager
     def write(

@@ -160,11 +160,15 @@ class Reader:
         return chain.compare(verdict, known, found)
 
     def faults(self) -> list[str]:
-        """What the database finds wrong with its own tables, indexes and triggers, a line each. Reads all of it."""
+        """What the database finds wrong with its own tables and indexes, a line each. Reads all of it."""
         try:
             return self._source.faults()
         except StoreDamaged as error:
             return [f"{error.why or error}; restore a copy"]
+
+    def is_guarded(self) -> bool:
+        """Whether the triggers that keep the log from being changed are there, unchanged, and no others."""
+        return self._source.is_guarded()
 
     def compare(self, known: Head) -> Verdict:
         """Whether the log still holds what it was known to be; nothing else is computed."""

@@ -12,6 +12,8 @@ TRIGGERS = "98f10cf6fa710931099854e6ba64b37a73f26db539e0586ce7863fc596f10836"
 # The same of those in PostgreSQL: their tables, names, kinds, whether they are enabled, and what they run.
 POSTGRES_TRIGGERS = "93ee32c7448846f9998618694992ef51562dc0ec148dc2eb536e2ec6993769e5"
 
+UNGUARDED = "its triggers are not those that keep the log from being changed"
+
 VERSION_QUERY = "SELECT version_num FROM alembic_version"
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from eventstore.revision import HEAD
-from eventstore.source import unsupported
+from eventstore.source import source_of, unsupported
 
 if TYPE_CHECKING:
     from eventstore.backend import Backend
 
 
 def upgrade(url: str) -> str:
-    """Bring the database (made if missing) up to `HEAD`; the revision it has then.
+    """Bring the database (made if missing), and the triggers of its log, up to `HEAD`; the revision it has then.
 
     Raises `SchemaMismatch` for a newer one, `StoreUnavailable` while somebody else is writing.
     """
@@ -31,6 +32,12 @@ def current(url: str) -> str | None:
         return backend.schema_version()
     finally:
         backend.close()
+
+
+def is_guarded(url: str) -> bool:
+    """Whether the triggers that keep the log from being changed are as they should be. For a database at `HEAD`."""
+    with closing(source_of(url)) as source:
+        return source.is_guarded()
 
 
 def backend_for(url: str) -> Backend:

@@ -27,7 +27,10 @@ class Source(Protocol):
         """Whether there is a table of this name."""
 
     def faults(self) -> list[str]:
-        """What the database finds wrong with its own tables, indexes and triggers, a line each."""
+        """What the database finds wrong with its own tables and indexes, a line each."""
+
+    def is_guarded(self) -> bool:
+        """Whether the triggers that keep the log from being changed are there as the schema has them, and no others."""
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Queries inside see one moment of the database."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -75,7 +75,7 @@ class SqliteBackend(Writing):
                 finish_creation(self._path)
                 crash_point("store.after_rollback_of_creation")
         found = self.schema_version()
-        if found != revision.HEAD:
+        if found != revision.HEAD or (is_upgrade and not self._is_guarded()):
             if found is not None:
                 self._refuse_or_upgrade(found, is_upgrade)
             with self._lock:
@@ -90,6 +90,10 @@ class SqliteBackend(Writing):
             return schema_version(source)
         finally:
             source.close()
+
+    def _is_guarded(self) -> bool:
+        with closing(SqliteSource(self._path)) as source:
+            return source.is_guarded()
 
     @contextmanager
     def write(
@@ -194,6 +198,8 @@ class SqliteBackend(Writing):
                     crash_point("store.before_migration")
                     migrating.migrate(connection)
                     crash_point("store.after_migration")
+                elif is_upgrade:
+                    migrating.guard(connection)
             crash_point("store.after_creation")
         except Exception as error:
             self._discard()

@@ -16,6 +16,7 @@ from eventstore.errors import InvalidRequest, NoDatabase, StoreDamaged
 from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
+from eventstore.revision import UNGUARDED
 from manager import comparing
 from manager.checkpointing import path_of
 from manager.comparing import Known
@@ -161,4 +162,6 @@ def _with_database(found: Verification, reader: Reader) -> Verification:
         faults = _some(f"{fault}; put it back from a backup" for fault in payloads.wrong(reader))
     if found.verdict.is_intact and not faults:
         faults = _some(f"{difference}; run `outlive rebuild`" for difference in differences(reader))
+    if not reader.is_guarded():
+        faults.append(f"{UNGUARDED}; once all else is as it was written, `outlive db upgrade` puts them back")
     return found._replace(faults=tuple(faults))

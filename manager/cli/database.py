@@ -52,7 +52,8 @@ def current_command() -> int:
 def upgrade_command() -> int:
     """Bring the database up to this release; a newer one is refused. A second time changes nothing.
 
-    Agents run on. No coordinator may hold the home: it believes in the schema that it has opened.
+    Triggers that keep the log from being changed are put back where they are not as they should be. Agents run on. For
+    a new schema no coordinator may hold the home: it believes in the one that it has opened.
     """
     from eventstore import schema, trust
     from eventstore.revision import HEAD
@@ -64,6 +65,7 @@ def upgrade_command() -> int:
     if session.database_url is None:
         home.prepare()
     before = schema.current(session.database)
+    is_bare = before == HEAD and not schema.is_guarded(session.database)
     known = known_head(home) if before is None else None
     if known is not None and known.position:
         raise trust.gone(known, home.database)
@@ -75,9 +77,13 @@ def upgrade_command() -> int:
     else:
         after = schema.upgrade(session.database)
     if session.json:
-        write_json({"schema": "outlive.db/1", "before": before, "current": after})
+        write_json(
+            {"schema": "outlive.db/1", "before": before, "current": after, "triggers_put_back": is_bare}
+        )
+    elif before != after:
+        write(f"{before or 'none'} → {after}")
     else:
-        write(f"{before or 'none'} → {after}" if before != after else f"{after}\t(nothing to do)")
+        write(f"{after}\t{'put back the triggers that guard the log' if is_bare else '(nothing to do)'}")
     return exit_codes.DONE
 
 

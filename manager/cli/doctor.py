@@ -150,7 +150,7 @@ def _space(home: Home) -> Check:
 
 
 def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
-    from eventstore.revision import HEAD
+    from eventstore.revision import HEAD, UNGUARDED
 
     yield Check("schema", "ok", f"{HEAD}, as this release needs it")
     if session.database_url is None:
@@ -173,6 +173,9 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
         "ok",
         f"{counted(head.position, 'event')}, head {head.hash.hex()[:16]}…; `outlive verify` checks them all",
     )
+    if not reader.is_guarded():
+        advice = "run `outlive verify` to see whether it was, then `outlive db upgrade` to put them back"
+        yield Check("triggers", "bad", f"{UNGUARDED}; {advice}")
     behind = [f"{name} at {position}" for name, position in _projections(reader) if position != head.position]
     if behind:
         yield Check(

@@ -17,7 +17,7 @@ TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # in the or
 REAL: sa.Double[float] = sa.Double().with_variant(sa.REAL, "sqlite")
 
 # Rows may go that are not after the last prune, and a prune is of a row that is there, and never the last one.
-PRUNING_TRIGGERS = (
+SQLITE_TRIGGERS = (
     "DROP TRIGGER events_no_delete",
     """CREATE TRIGGER events_no_delete BEFORE DELETE ON events
        WHEN OLD.position > coalesce((SELECT max(position) FROM pruned), 0)
@@ -34,7 +34,7 @@ PRUNING_TRIGGERS = (
     """CREATE TRIGGER pruned_no_delete BEFORE DELETE ON pruned
        BEGIN SELECT RAISE(ABORT, 'pruned is append-only'); END""",
 )
-POSTGRES_PRUNING_TRIGGERS = (
+POSTGRES_TRIGGERS = (
     "DROP TRIGGER events_no_delete ON events",
     """CREATE FUNCTION outlive_event_pruned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          IF OLD.position > coalesce((SELECT max(position) FROM {here}.pruned), 0)
@@ -179,11 +179,11 @@ def _pruned() -> None:
     )
     connection = op.get_bind()
     if connection.dialect.name == "sqlite":
-        for statement in PRUNING_TRIGGERS:
+        for statement in SQLITE_TRIGGERS:
             op.execute(statement)
     else:
         here = connection.exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
-        for statement in POSTGRES_PRUNING_TRIGGERS:
+        for statement in POSTGRES_TRIGGERS:
             connection.exec_driver_sql(statement.replace("{here}", here))
 
 

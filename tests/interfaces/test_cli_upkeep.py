@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from eventstore.revision import HEAD
 from tests.interfaces.command_line import CommandLine, until
 
 
@@ -81,6 +82,24 @@ def test_doctor_looks_everywhere(outlive: CommandLine) -> None:
         check["name"] == "attempts" and "agents/stray/1" in check["detail"] for check in report["checks"]
     )
     assert report["ok"] is True
+
+
+def test_the_doctor_did_not_see_that_the_triggers_were_gone(outlive: CommandLine) -> None:
+    """Nor did anything put them back: `verify` named no command. What was changed meanwhile is told beside it."""
+    outlive.run("--name", "x", "--", "true")
+    with sqlite3.connect(outlive.home / "events.db") as database:
+        database.execute("DROP TRIGGER events_no_update")
+        database.execute("UPDATE agents SET exit_code = 9")
+    assert outlive("doctor").returncode == 1
+    told = json.loads(outlive("verify", "--json").stdout)
+    row, triggers = told["faults"]
+    assert "exit_code" in row
+    assert triggers.startswith("its triggers are not those that keep the log from being changed; ")
+    assert outlive("db", "upgrade").stdout == f"{HEAD}\tput back the triggers that guard the log\n"
+    assert outlive("db", "upgrade").stdout == f"{HEAD}\t(nothing to do)\n"
+    assert outlive("doctor").returncode == 0
+    assert outlive("rebuild").returncode == 0
+    assert outlive("verify").returncode == 0
 
 
 def test_an_upgrade_made_a_new_log_where_one_was_gone(outlive: CommandLine) -> None:

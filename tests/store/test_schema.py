@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -53,14 +54,29 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-def test_the_triggers_are_those_that_a_verification_expects(database: Database) -> None:
-    """The constant is that of a new database; a trigger that is missing, or says something else, is a finding."""
+_CHANGED = (  # after all of them were dropped
+    "",
+    "CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT 1; END",
+    "CREATE TRIGGER agents_stranger AFTER INSERT ON agents BEGIN SELECT 1; END",
+)
+_CHANGED_IN_POSTGRES = (
+    "DROP TRIGGER epochs_no_delete ON epochs",
+    "ALTER TABLE events DISABLE TRIGGER USER",
+    "CREATE OR REPLACE FUNCTION outlive_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+)
+
+
+def test_triggers_that_somebody_had_dropped_stayed_away(database: Database) -> None:
+    """One that is missing, off, a stranger's or not as it was is a finding, and an upgrade puts all of them back."""
     database.open()
-    reader = Reader.open(database.url)
-    assert reader.faults() == []
-    database.edit("" if database.is_sqlite else "DROP TRIGGER epochs_no_delete ON epochs")
-    assert "its triggers are not those that keep the log from being changed" in reader.faults()
-    reader.close()
+    with closing(Reader.open(database.url)) as reader:
+        assert reader.faults() == []
+        assert reader.is_guarded()
+        for change in _CHANGED if database.is_sqlite else _CHANGED_IN_POSTGRES:
+            database.edit(change)
+            assert not reader.is_guarded()
+            schema.upgrade(database.url)
+            assert reader.is_guarded(), change
 
 
 def test_eight_programs_may_start_at_once(database: Database) -> None:
