@@ -105,8 +105,29 @@ class Cluster:
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever uses it."""
-        name = url.partition("@/")[2].partition("?")[0]
-        self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self.run(f"DROP DATABASE IF EXISTS {name_of(url)} WITH (FORCE)")
+
+    def dump(self, url: str) -> str:
+        """The URL of what is restored from a backup of it, made now, whoever uses it."""
+        file, restored = self.directory / "dump", self.new_database()
+        self._run("pg_dump", "--format=custom", f"--file={file}", f"--dbname={url}")
+        self._run("pg_restore", "--exit-on-error", f"--dbname={restored}", str(file))
+        return restored
+
+    def copy(self, url: str) -> str:
+        """The URL of a copy of its files; nobody may use it."""
+        copied = self.url(f"test_{os.getpid()}_{next(_names)}")
+        self.run(f"CREATE DATABASE {name_of(copied)} TEMPLATE {name_of(url)} STRATEGY file_copy")
+        return copied
+
+    def exchange(self, url: str, other: str) -> None:
+        """Let two databases change their names; connections to the first are ended."""
+        one, two = name_of(url), name_of(other)
+        self.run(f"ALTER DATABASE {one} ALLOW_CONNECTIONS false")
+        self.run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{one}'")
+        for old, new in ((one, "between"), (two, one), ("between", two)):
+            self.run(f"ALTER DATABASE {old} RENAME TO {new}")
+        self.run(f"ALTER DATABASE {two} ALLOW_CONNECTIONS true")
 
     def run(self, sql: str, database: str = "postgres") -> None:
         """A statement as the owner."""
@@ -157,6 +178,11 @@ def running_cluster(*, is_durable: bool = False, address: str = "") -> Iterator[
         yield cluster
     finally:
         cluster.remove()
+
+
+def name_of(url: str) -> str:
+    """The name of the database that is meant."""
+    return url.partition("@/")[2].partition("?")[0]
 
 
 def _program(name: str) -> str:
