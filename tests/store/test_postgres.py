@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -108,6 +109,16 @@ def test_bodies_can_be_asked_for_their_fields(url: str) -> None:
         store.append("x/1", [new(note("naïve ☃"))], expected_version=0, epoch=None)
     with psycopg.connect(url) as stranger:
         assert stranger.execute("SELECT data_json ->> 'version' FROM events").fetchall() == [("naïve ☃",)]
+
+
+def test_bodies_for_reports_could_be_changed_and_verify_said_nothing(url: str) -> None:
+    """They are not hashed; that the database makes them from what is, is what makes them true."""
+    with EventStore.open(url, home="home-1", host="host-1") as store, closing(store.reader()) as reader:
+        store.append("x/1", [new(note())], expected_version=0, epoch=None)
+        assert reader.faults() == []
+        with psycopg.connect(url) as owner:
+            owner.execute("ALTER TABLE events ALTER COLUMN data_json DROP EXPRESSION")
+        assert [line.split()[0] for line in reader.faults()] == ["data_json"]
 
 
 def test_a_server_that_restarts_is_found_again(cluster: Cluster, url: str) -> None:
