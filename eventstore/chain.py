@@ -79,29 +79,18 @@ class Edges(NamedTuple):
     last_recorded_at: int
 
 
-# fmt: off
 def leaf(row: Sequence[Any]) -> bytes:
     """The leaf hash of values in `ORDER`, texts as UTF-8. Raises struct.error or TypeError for impossible ones."""
-    # Written out, for this is half of a verification's time.
-    (position, version, schema_version, epoch, occurred_at, recorded_at, attempt,
-     event_id, stream, kind, home, host, actor, correlation, causation, data, *_) = row
+    return sha256(b"\0" + _content(row)).digest()
+
+
+def _content(row: Sequence[Any]) -> bytes:
+    position, version, schema_version, epoch, occurred_at, recorded_at, attempt = row[:7]
     numbers = _INTEGERS.pack(
         8, position, 8, version, 8, schema_version, 8, epoch, 8, occurred_at, 8, recorded_at
     )
     trial = _NULL if attempt is None else _INTEGER.pack(8, attempt)
-    size = _LENGTH
-    try:
-        parts = (
-            b"\0", numbers, trial, size[len(event_id)], event_id, size[len(stream)], stream,
-            size[len(kind)], kind, size[len(home)], home, size[len(host)], host, size[len(actor)], actor,
-            size[len(correlation)], correlation,
-            _NULL if causation is None else size[len(causation)], causation or b"",
-            len(data).to_bytes(4, "big"), data,
-        )
-    except IndexError:  # a long text
-        return sha256(b"".join((b"\0", numbers, trial, *map(_field, row[7:16])))).digest()
-    return sha256(b"".join(parts)).digest()
-# fmt: on
+    return b"".join((numbers, trial, *map(_field, row[7:16])))
 
 
 def _field(text: bytes | None) -> bytes:
@@ -132,46 +121,58 @@ def verify(rows: Iterable[Sequence[Any]], *, start: int = 1, previous_hash: byte
     return walk(rows, start=start, previous_hash=previous_hash)[0]
 
 
+# fmt: off
 def walk(
     rows: Iterable[Sequence[Any]], *, start: int = 1, previous_hash: bytes = GENESIS
 ) -> tuple[Verdict, Edges]:
     """As `verify`, and what must fit the rows before and after these; the edges count where all are good."""
-    expected, running, first_at, recorded_at = start, previous_hash, -1, 0
+    # Written out, in the order of what a row costs: a long log is as long to check as this loop.
+    expected, running, first_at, latest = start, previous_hash, -1, 0
     firsts: dict[bytes, int] = {}
     versions: dict[bytes, int] = {}
-    edges = Edges(firsts, versions, 0, 0)
-    known, compute = versions.get, leaf
+    last: int | None = 0
+    known, pack, join, size, null = versions.get, _INTEGERS.pack, b"".join, _LENGTH, _NULL
+    new_leaf, new_link = sha256(b"\0").copy, sha256(b"\1").copy
     for row in rows:
-        found = row[0]
-        if found != expected:
-            problem = "row missing" if found > expected else "order"
-            return _bad(
-                problem, f"expected position {expected}, found {found}", expected, start, running
-            ), edges
+        (position, version, schema_version, epoch, occurred_at, recorded_at, attempt, event_id, stream,
+         kind, home, host, actor, correlation, causation, data, before, own) = row
         try:
-            computed = sha256(b"\1" + running + compute(row)).digest()  # as `link`
-        except (struct.error, TypeError):
-            return _bad("row changed", "a column holds an impossible value", expected, start, running), edges
-        if row[16] != running or computed != row[17]:
-            return _bad(*_diagnose(row, running), expected, start, running), edges
-        stream, version = row[8], row[1]
+            content = join((
+                pack(8, position, 8, version, 8, schema_version, 8, epoch, 8, occurred_at, 8, recorded_at),
+                null if attempt is None else _INTEGER.pack(8, attempt),
+                size[len(event_id)], event_id, size[len(stream)], stream, size[len(kind)], kind,
+                size[len(home)], home, size[len(host)], host, size[len(actor)], actor,
+                size[len(correlation)], correlation,
+                null if causation is None else size[len(causation)], causation or b"",
+                len(data).to_bytes(4, "big"), data,
+            ))
+        except (IndexError, struct.error, TypeError):  # a long text, or an impossible value
+            try:
+                content = _content(row)
+            except (struct.error, TypeError):
+                break
         last = known(stream)
         if last is None:
             firsts[stream] = version
             last = version - 1 if start > 1 else 0
-        if version != last + 1:
-            detail = f"version {version} is not next in its stream"
-            return _bad("order", detail, expected, start, running), edges
-        if row[5] < recorded_at:
-            detail = "recorded before the row that precedes it"
-            return _bad("order", detail, expected, start, running), edges
-        versions[stream], recorded_at = version, row[5]
+        hashed = new_leaf()
+        hashed.update(content)
+        linked = new_link()
+        linked.update(running + hashed.digest())
+        computed = linked.digest()
+        if (position != expected or before != running or own != computed
+                or version != last + 1 or recorded_at < latest):
+            break
+        versions[stream], latest, running = version, recorded_at, computed
+        expected += 1
         if first_at < 0:
             first_at = recorded_at
-        running = computed
-        expected += 1
-    verdict = intact(expected - 1, running, checked=expected - start)
-    return verdict, Edges(firsts, versions, first_at, recorded_at)
+    else:
+        verdict = intact(expected - 1, running, checked=expected - start)
+        return verdict, Edges(firsts, versions, first_at, latest)
+    problem, detail = _problem(row, expected, running, last or 0)
+    return _bad(problem, detail, expected, start, running), Edges({}, {}, 0, 0)
+# fmt: on
 
 
 def do_fit(parts: Iterable[Edges]) -> bool:
@@ -239,6 +240,22 @@ def compare(verdict: Verdict, known: Head, found: bytes | None, *, agreed: int =
     return replace(
         verdict, is_intact=False, position=position, problem=problem, detail=detail, checked=checked
     )
+
+
+def _problem(row: Sequence[Any], expected: int, running: bytes, last_version: int) -> tuple[str, str]:
+    """What is wrong with a row that does not follow those before it."""
+    found = row[0]
+    if found != expected:
+        return "row missing" if found > expected else "order", f"expected position {expected}, found {found}"
+    try:
+        computed = link(running, leaf(row))
+    except (struct.error, TypeError):
+        return "row changed", "a column holds an impossible value"
+    if row[16] != running or computed != row[17]:
+        return _diagnose(row, running)
+    if row[1] != last_version + 1:
+        return "order", f"version {row[1]} is not next in its stream"
+    return "order", "recorded before the row that precedes it"
 
 
 def _diagnose(row: Sequence[Any], running: bytes) -> tuple[str, str]:

@@ -191,6 +191,10 @@ class PostgresSource:
             except ERRORS as error:
                 raise translate(error, self._place, "read") or error from error
 
+    def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """See `Source.stream`; they are fetched whole all the same."""
+        return iter(self.fetch(sql, parameters))
+
     def has_table(self, name: str) -> bool:
         """Whether there is a table of this name."""
         return bool(self.fetch("SELECT to_regclass(?) IS NOT NULL", (name,))[0][0])

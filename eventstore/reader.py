@@ -18,7 +18,7 @@ from eventstore.revision import require_head
 from eventstore.source import Source, schema_version, source_of
 
 PAGE_ROWS = 500  # at 64 KiB an event, a page is 32 MB at the most
-_RAW_PAGE_ROWS = 100  # what is looked at at once stays in the processor's cache
+_RAW_PAGE_ROWS = 1000  # a statement: its lock and its start cost as much as twenty rows
 MAX_STREAMS = 30_000  # SQLite takes 32,766 parameters in a statement
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608 (names of columns, no values)
@@ -228,21 +228,23 @@ class RawRows:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         size = _RAW_PAGE_ROWS
         while True:
+            row = None
             try:
-                page = self._page(size)
+                for row in self._page(size):
+                    yield row
             except StoreDamaged as error:
                 if size == 1:
                     self.failure = error
                     return
                 size = 1  # one by one, to the bad one
-                continue
-            if not page:
-                return
-            yield from page
-            self._after = page[-1][0]
+            else:
+                if row is None:
+                    return
+            if row is not None:
+                self._after = row[0]
 
-    def _page(self, size: int) -> list[tuple[Any, ...]]:
-        return self._raw.fetch(
+    def _page(self, size: int) -> Iterator[tuple[Any, ...]]:
+        return self._raw.stream(
             f"{_SELECT_RAW} WHERE position > ?{self._where} ORDER BY position LIMIT {size}",
             (self._after, *self._parameters),
         )

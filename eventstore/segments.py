@@ -6,13 +6,13 @@ reads it all again and says what and where, exactly as it does for a short log.
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
 import signal
-from contextlib import closing, suppress
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import NamedTuple
+import subprocess
+import sys
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 
 from eventstore import chain
 from eventstore.chain import Edges, Verdict
@@ -20,14 +20,16 @@ from eventstore.errors import InvalidRequest, OutliveError
 from eventstore.reader import Reader
 from eventstore.record import Head
 
-LEAST_ROWS = 50_000  # for each process; starting one costs as much as verifying some 30,000
+LEAST_ROWS = 50_000  # for each process; starting one costs as much as verifying some 10,000
+
+# Whatever program asks, a helper loads the few modules that it needs and not that program.
+_PROGRAM = """import json, sys
+path, *segment = json.load(sys.stdin)
+sys.path += path
+from eventstore.segments import answer
+answer(*segment)"""
 
 _Part = tuple[Verdict, Edges]
-
-
-class _Helper(NamedTuple):
-    process: SpawnProcess
-    answers: Connection
 
 
 def verify(
@@ -63,40 +65,58 @@ def _parts(url: str, reader: Reader, start: int, processes: int, least: int) -> 
         return []
     size = (head - start + 1) // count
     starts = [start + size * number for number in range(count)]
-    helpers = [
-        _help(url, first, starts[number + 1] - 1 if number + 1 < count else None)
-        for number, first in enumerate(starts)
-        if number > 0
-    ]
-    try:
-        parts = [reader.walk(start=start, until=starts[1] - 1)]
-        parts += [helper.answers.recv() for helper in helpers]
-        return parts
-    except (EOFError, OSError, InvalidRequest):
-        return []
-    finally:
-        for helper in helpers:
-            helper.answers.close()  # one that has nobody to answer to any more ends
-        for helper in helpers:
-            helper.process.join()
+    ends = [*(following - 1 for following in starts[1:]), None]
+    with ExitStack() as waited_for:
+        try:
+            helpers = [
+                waited_for.enter_context(_helper(url, *segment))
+                for segment in zip(starts[1:], ends[1:], strict=True)
+            ]
+            parts = [reader.walk(start=start, until=ends[0])]
+            return [*parts, *(_answer_of(helper) for helper in helpers)]
+        except (OSError, ValueError, InvalidRequest):
+            return []
 
 
-def _help(url: str, start: int, until: int | None) -> _Helper:
-    answers, answer = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(
-        target=_verify_segment, args=(answer, url, start, until), daemon=True
-    )
+def _helper(url: str, start: int, until: int | None) -> subprocess.Popen[bytes]:
     # Ctrl-C is for us to hear; whoever is started now is born deaf to it, and ends when we do.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-X", "utf8", "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        answer.close()
-    return _Helper(process, answers)
+    assert process.stdin is not None
+    path = [*filter(None, sys.path), str(Path(__file__).resolve().parents[1])]
+    with suppress(BrokenPipeError), process.stdin as asked:  # not as an argument: a URL may hold a password
+        asked.write(json.dumps([path, url, start, until]).encode())
+    return process
 
 
-def _verify_segment(answer: Connection, url: str, start: int, until: int | None) -> None:
-    # Whatever goes wrong here goes wrong for the one that asks, too, and is said by it.
+def _answer_of(helper: subprocess.Popen[bytes]) -> _Part:
+    assert helper.stdout is not None
+    with helper.stdout as answer:  # one that has nobody to answer to any more ends
+        checked, position, head_hash, firsts, lasts, first_at, last_at = json.load(answer)
+    first_versions, last_versions = (
+        {stream.encode("latin-1"): version for stream, version in versions.items()}
+        for versions in (firsts, lasts)
+    )
+    verdict = chain.intact(position, bytes.fromhex(head_hash), checked=checked)
+    return verdict, Edges(first_versions, last_versions, first_at, last_at)
+
+
+def answer(url: str, start: int, until: int | None) -> None:
+    """Print what is found in a segment that is whole. Of any other, whoever asks finds out, and says, what is wrong."""
     with suppress(OutliveError, OSError), closing(Reader.open(url)) as reader:
-        answer.send(reader.walk(start=start, until=until))
+        verdict, edges = reader.walk(start=start, until=until)
+        if verdict.is_intact:
+            firsts, lasts = (
+                {stream.decode("latin-1"): version for stream, version in versions.items()}
+                for versions in edges[:2]
+            )
+            found = (verdict.checked, verdict.head_position, verdict.head_hash.hex(), firsts, lasts)
+            json.dump([*found, edges.first_recorded_at, edges.last_recorded_at], sys.stdout)

@@ -142,6 +142,15 @@ class SqliteSource:
             except ERRORS as error:
                 raise translate(error, self._path, "read") or error from error
 
+    def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """See `Source.stream`. Raises as `fetch`."""
+        require_same_process(self._pid, self._path)
+        require_same_file(self._path, self._opened)
+        try:
+            yield from self._connection.execute(sql, parameters)
+        except ERRORS as error:
+            raise translate(error, self._path, "read") or error from error
+
     def has_table(self, name: str) -> bool:
         """Whether there is a table of this name."""
         return bool(self.fetch("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)))

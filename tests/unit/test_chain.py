@@ -187,3 +187,7 @@ def test_long_texts_are_hashed_as_documented() -> None:
         row = _log(4)[3]
         row = (*row[:12], b"x" * size, *row[13:])
         assert chain.leaf(row) == _by_the_document(row)
+        rows = _rehashed(_log(5), {4: (12, b"x" * size)})
+        assert chain.verify(rows).is_intact
+        rows[3] = (*rows[3][:15], None, *rows[3][16:])
+        assert chain.verify(rows).problem == "row changed"
