@@ -46,7 +46,7 @@ ALLOWED = {
     "eventstore.sqlite._begin_immediate": CALLERS_HAVE_THEM,
     "eventstore.sqlite_file.fetch": ONLY_A_LOOK,
     "eventstore.sqlite_file.snapshot": ONLY_A_LOOK,
-    "eventstore.segments._verify_segment": ONLY_A_LOOK,
+    "eventstore.sqlite_file.stream": ONLY_A_LOOK,
     "eventstore.sqlite_file.connect_read_only": ONLY_A_LOOK,
     "eventstore.postgres_query.ask": ONLY_A_LOOK,
     "eventstore.sqlite_query.ask": ONLY_A_LOOK,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -59,6 +61,17 @@ def test_a_whole_log(url: str) -> None:
     assert _both(url, Head(ROWS, verdict.head_hash, 0)).is_intact
     assert _both(url, Head(ROWS + 5, bytes(32), 0)).problem == "tail missing"
     assert _both(url, Head(110, bytes(32), 0)).position == 110
+
+
+def test_a_program_without_a_guard_is_not_run_again_by_each_helper(url: str) -> None:
+    """A script of a few lines at its top level verifies a long log like any other program."""
+    script = (
+        "from eventstore.reader import Reader\nfrom eventstore import segments\n"
+        f"parts = segments._parts({url!r}, Reader.open({url!r}), 1, 3, 50)\n"
+        "print([verdict.checked for verdict, _ in parts])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("[100, 100, 100]\n", "")
 
 
 @pytest.mark.parametrize("case", SQL)
