@@ -7,7 +7,7 @@ from it. Row and event are written, and erased and recorded as erased, in one tr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +30,7 @@ ERASE = (
 _LEFT = "SELECT digest FROM payloads WHERE agent_id = ? AND erased_at IS NULL ORDER BY recorded_at, digest"
 _FIND = "SELECT content, salt, erased_at, erased_by FROM payloads WHERE digest = ?"
 _ALL = "SELECT digest, salt, content, erased_at FROM payloads ORDER BY recorded_at, digest"
+_KEPT = "SELECT digest, salt, content, error_line FROM payloads WHERE content IS NOT NULL ORDER BY digest"
 _ERASURES = "SELECT data FROM events WHERE type = 'PAYLOADS_ERASED' AND position > ? ORDER BY position"
 _NAMING = (
     "SELECT position, type, data FROM events WHERE type IN ('FAILED', 'PAYLOADS_ERASED') ORDER BY position"
@@ -74,6 +75,13 @@ class Found(NamedTuple):
 def left_of(reader: Reader, agent_id: str) -> list[str]:
     """Digests of an agent's texts that are not erased, oldest first."""
     return [digest for (digest,) in reader.rows(_LEFT, (agent_id,))]
+
+
+def kept(rows: Callable[[str], Iterable[Sequence[Any]]]) -> Iterator[tuple[str, str, str | None]]:
+    """Digest, text and error line of each text that is there and is what was recorded. `rows` answers a query."""
+    for digest, salt, content, line in rows(_KEPT):
+        if _is_what_was_written(digest, salt, content):
+            yield digest, content, line
 
 
 def erased_after(reader: Reader, position: int) -> frozenset[str]:

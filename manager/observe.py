@@ -22,7 +22,7 @@ from manager.process.identity import Identity, Match, prove
 from manager.process.signalling import ProvenProcess
 from manager.recovery import ExitRecord, FailedExec, Observed, Presence
 from manager.redaction import BY_RULES_ALONE
-from projections.fingerprint import error_line, normalised
+from projections.lines import line_of
 
 
 class Look(NamedTuple):
@@ -108,8 +108,7 @@ def _last_output(path: str, files: AttemptFiles) -> Payload | None:
     if not lines:
         return None
     agent_id = Path(path).parent.name
-    line = normalised(error_line(lines))
-    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines), line)
+    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines), line_of(lines))
 
 
 def _is_identity_lost(path: str, files: AttemptFiles) -> bool:

@@ -15,7 +15,7 @@ from eventstore.reader import Reader
 from eventstore.record import RecordedEvent
 from eventstore.state import AgentState
 from eventstore.store import EventStore
-from projections import tables
+from projections import lines, tables
 from projections.agents import (
     STREAM_PREFIX,
     agent_id_of,
@@ -34,7 +34,7 @@ class Difference(NamedTuple):
     """Where a live row is not what the log says: the agent's row, or the row of its `attempt`.
 
     A whole row that is missing or too many has column `*`. The key of `epochs.epoch` is a home, that of
-    `projections.…` a projection's name.
+    `projections.…` a projection's name, that of `payloads.error_line` the beginning of a text's digest.
     """
 
     key: str
@@ -61,6 +61,8 @@ def differences(reader: Reader) -> Iterator[Difference]:
         yield from _epochs(reader)
         yield from _checkpoints(reader)
         yield from _agents(reader)
+        for digest, kept, line in lines.differing(reader.rows):
+            yield Difference(digest[:16], None, "payloads.error_line", kept, line)
         for kind in FOLLOWING:
             yield from _following(reader, kind)
 

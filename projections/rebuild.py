@@ -11,6 +11,7 @@ from eventstore.errors import StoreUnavailable
 from eventstore.inline import pages, write_checkpoint
 from eventstore.statements import Statements
 from eventstore.store import EventStore
+from projections import lines
 from projections.kinds import KINDS, Kind
 
 _MARK = "_building_"
@@ -20,13 +21,14 @@ _NEAR = 1000  # events left for the transaction that swaps, which holds the writ
 def rebuild(store: EventStore, names: Collection[str] = ()) -> int:
     """Fold the log into new tables beside the live ones, then put the new rows in place; the position they stand at.
 
-    `names`: only these projections. Readers see the old rows until the swap, which is one transaction. Appends wait
-    for the last few events and the swap only.
+    The error lines that are kept beside texts are told anew from these. `names`: only these projections. Readers see
+    the old rows until the swap, which is one transaction. Appends wait for the last few events and the swap only.
     """
     buildings = [_Building(kind) for name, kind in KINDS.items() if not names or name in names]
     with store.write() as connection:
         for building in buildings:
             building.create(connection)
+        lines.mend(Statements(connection))
     position = 0
     while (head := store.head().position) - position > _NEAR:
         for page in _chunks(position, head):

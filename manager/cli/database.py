@@ -73,6 +73,7 @@ def upgrade_command() -> int:
         with _held(home) as record_takeover:
             before = schema.current(session.database)  # another one may have done it just before
             after = schema.upgrade(session.database)
+            _renew_rows(session.database)
             record_takeover()
     else:
         after = schema.upgrade(session.database)
@@ -85,6 +86,14 @@ def upgrade_command() -> int:
     else:
         write(f"{after}\t{'put back the triggers that guard the log' if is_bare else '(nothing to do)'}")
     return exit_codes.DONE
+
+
+def _renew_rows(url: str) -> None:
+    """Make the rows of agents anew where another release made them; opening the log for appending does."""
+    from eventstore.store import EventStore
+    from projections.agents import AgentsProjection
+
+    EventStore.open(url, home="", host="", inline=[AgentsProjection()], create=False).close()
 
 
 @db_command.command("grants")

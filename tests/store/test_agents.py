@@ -156,7 +156,7 @@ def test_rows_catch_up_with_a_log_that_went_on_without_them(database: Database) 
 class _NextRelease(AgentsProjection):
     """The same fold in a release that says it is another."""
 
-    version = 2
+    version = AgentsProjection.version + 1
     applied = 0
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:

@@ -124,6 +124,30 @@ def test_a_fingerprint_outlived_its_text(database: Database) -> None:
     assert marks() == {"a": silent, "b": boom, "c": silent}
 
 
+def test_an_error_line_that_somebody_changed_went_unnoticed(database: Database) -> None:
+    """It is told from the text, whose digest is in the log: a check finds it, and a rebuild makes it anew.
+
+    Not where the text itself is not what was recorded, of which `verify` tells.
+    """
+    store = database.open(inline=[AgentsProjection()])
+    said = {agent: Payload(agent, agent.encode() * 32, "boom 7", "boom <n>") for agent in "ab"}
+    for agent, payload in said.items():
+        append(store, f"agent/{agent}", *map(new, LIVED), failure(payload))
+    database.edit("UPDATE payloads SET error_line = 'all is well'")
+    rebuild(store, ["timeline"])
+    catch_up(store)
+    assert check(store) == []
+    database.edit("UPDATE payloads SET error_line = 'all is well'")
+    database.edit("UPDATE payloads SET content = 'x' WHERE agent_id = 'a'")
+    found = [one for one in check(store) if one.column == "payloads.error_line"]
+    assert [(one.live, one.folded) for one in found] == [("all is well", "boom <n>")]
+    rebuild(store)
+    assert check(store) == []
+    with closing(store.reader()) as reader:
+        lines = dict(reader.rows("SELECT agent_id, error_line FROM payloads"))
+    assert lines == {"a": "all is well", "b": "boom <n>"}
+
+
 def test_what_some_versions_said_of_a_text_is_read_and_ignored(store: EventStore) -> None:
     """A hash of the line in the event stays, since the log is not changed; it makes no fingerprint any more."""
     payload = Payload("a", b"s" * 32, "boom", "boom")
