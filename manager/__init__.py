@@ -51,6 +51,8 @@ _HOMES = {
     "UnknownAgent": "eventstore.errors",
 }
 
+__all__ = [*_HOMES]  # noqa: PLE0604 (its keys are strings, and the names stand in two places already)
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:

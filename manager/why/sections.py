@@ -32,7 +32,7 @@ def sections(found: PostMortem, when: When) -> list[Section]:
     """All that is to be said, in order; sections with nothing to say are left out. `when` writes an instant."""
     verdict = found.verdict
     all_of_it = [
-        Section("cause", (f"{words.cause_text(verdict.cause)} ({verdict.certainty})",)),
+        Section("cause", (f"{verdict.cause} ({verdict.certainty})",)),
         Section("evidence", tuple(evidence_line(one) for one in verdict.evidence)),
         Section("who asked", tuple(f"{when(one.at)}  {words.asked_text(one)}" for one in found.asked)),
         Section("last output (stderr, else stdout)", found.last_output[-SHOWN_LINES:], is_output=True),

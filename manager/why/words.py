@@ -10,7 +10,6 @@ from manager.why.model import PostMortem
 from manager.why.parts import (
     Alike,
     Asked,
-    Cause,
     EarlierFailure,
     Followed,
     LeftOver,
@@ -22,24 +21,6 @@ from projections.sentences import exit_text, signal_name
 
 MICROSECONDS = 1_000_000
 STEADY = 0.02  # of its memory in all: less growth than this is none
-_CAUSES: Mapping[Cause, str] = {
-    "exit": "exit",
-    "signal by us": "signal, sent by outlive",
-    "oom": "out of memory: signal, sent by the kernel",
-    "signal by someone else": "signal, not sent by outlive",
-    "failed start": "failed start",
-    "limit": "limit",
-    "health": "health",
-    "host lost": "host lost",
-    "unknown": "unknown",
-    "completed": "completed",
-    "still running": "still running",
-}
-
-
-def cause_text(cause: Cause) -> str:
-    """The cause as a heading."""
-    return _CAUSES[cause]
 
 
 def summary(found: PostMortem) -> str:
@@ -173,7 +154,7 @@ def fate(attempt: NextAttempt) -> str:
     if attempt.ended_at is None and attempt.exit is None and attempt.cause == "still running":
         return f"it is {attempt.state} as far as is recorded"
     exit_ = f", {exit_text(attempt.exit)}" if attempt.exit is not None else ""
-    return f"it ended {attempt.state} ({cause_text(attempt.cause)}{exit_})"
+    return f"it ended {attempt.state} ({attempt.cause}{exit_})"
 
 
 def alike_text(alike: Alike) -> str:
@@ -191,7 +172,7 @@ def earlier_text(earlier: EarlierFailure) -> str:
     """The last attempt that failed, in one line."""
     exit_ = f", {exit_text(earlier.exit)}" if earlier.exit is not None else ""
     message = f": {earlier.message}" if earlier.message else ""
-    return f"attempt {earlier.attempt} failed ({cause_text(earlier.cause)}{exit_}){message}"
+    return f"attempt {earlier.attempt} failed ({earlier.cause}{exit_}){message}"
 
 
 def _going_on(found: PostMortem) -> str:

@@ -25,6 +25,14 @@ def test_every_documented_error_can_be_imported() -> None:
     assert [name for name in names if not issubclass(getattr(manager, name), OutliveError)] == []
 
 
+def test_a_star_brought_no_names() -> None:
+    """`from manager import *` gives what can be imported by name, though it is loaded only when it is used."""
+    found: dict[str, object] = {}
+    exec("from manager import *", found)
+    assert {"Manager", "AgentSpec", "RestartPolicy", "TimedOut"} <= found.keys()
+    assert found["Manager"] is Manager
+
+
 def test_every_documented_method_is_there() -> None:
     """Each name in the table of methods."""
     table = DOCUMENT.partition("## Methods")[2].partition("## Errors")[0]

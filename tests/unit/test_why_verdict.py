@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
@@ -11,7 +13,7 @@ from eventstore import events as ev
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
 from manager.why.history import histories
 from manager.why.material import Entry
-from manager.why.parts import Verdict
+from manager.why.parts import Cause, Verdict
 from manager.why.verdict import verdict
 from tests.support.histories import reaped, spawning
 from tests.support.rows import coordinator, entries
@@ -84,6 +86,14 @@ def test_each_end_has_its_cause(events: list[ev.Event], cause: str, certainty: s
     assert (found.cause, found.certainty) == (cause, certainty)
     assert found.evidence
     assert all(one.positions or one.source in ("nobody", "look") for one in found.evidence)
+
+
+def test_a_cause_had_another_name_where_it_was_printed() -> None:
+    """Each has one name: in the document, in JSON and in print."""
+    document = (Path(__file__).parents[2] / "docs" / "post-mortem.md").read_text(encoding="utf-8")
+    table = document.partition("## The causes")[2].partition("\n## ")[0]
+    first = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert sorted(name for cell in first for name in re.findall(r"`(.+?)`", cell)) == sorted(get_args(Cause))
 
 
 def test_a_failed_start_spoke_of_want_of_memory() -> None:
