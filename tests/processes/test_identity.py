@@ -12,7 +12,15 @@ import pytest
 
 from manager.process import procfs
 from manager.process.features import detect, features
-from manager.process.identity import Identity, Match, identify, open_pidfd, prove
+from manager.process.identity import (
+    Identity,
+    Match,
+    identify,
+    open_pidfd,
+    prove,
+    prove_descendant,
+    prove_token,
+)
 from manager.process.signalling import exit_info
 from tests.support.processes import Nursery, eventually, runs
 
@@ -180,3 +188,22 @@ def test_a_number_that_a_thread_had_taken_kept_an_agent_from_its_end() -> None:
     finally:
         over.set()
         thread.join()
+
+
+def test_a_process_that_is_not_proved_leaves_no_descriptor() -> None:
+    """A coordinator looks at thousands, for months."""
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        here, its = identify(os.getpid()), identify(child.pid)
+        assert here is not None
+        assert its is not None
+        root = prove(its, shim_holds_lock=True).process
+        assert root is not None
+        before = os.listdir("/proc/self/fd")
+        for _ in range(3):
+            assert prove_descendant(root, here.pid) is None
+            assert prove_token("of no agent", here.pid) is None
+            stranger = here._replace(pidfd_inode=1, start_ticks=1)
+            assert prove(stranger, shim_holds_lock=False).process is None
+        assert os.listdir("/proc/self/fd") == before
+        root.close()
+        child.kill()

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -23,8 +24,17 @@ def _by_the_document(row: Row) -> bytes:
     return hashlib.sha256(preimage).digest()
 
 
+def _chained(rows: Iterable[Row], previous: bytes) -> list[Row]:
+    whole = []
+    for row in rows:
+        digest = hashlib.sha256(b"\x01" + previous + _by_the_document(row)).digest()
+        whole.append((*row, previous, digest))
+        previous = digest
+    return whole
+
+
 def _log(count: int) -> list[Row]:
-    rows, previous = [], bytes(32)
+    rows: list[Row] = []
     for position in range(1, count + 1):
         stream = b"agent/%d" % (position % 3)
         version = (position + 2) // 3
@@ -41,11 +51,8 @@ def _log(count: int) -> list[Row]:
             None,
             b"{}" * position,
         )
-        row: Row = (*columns, *texts)
-        digest = hashlib.sha256(b"\x01" + previous + _by_the_document(row)).digest()
-        rows.append((*row, previous, digest))
-        previous = digest
-    return rows
+        rows.append((*columns, *texts))
+    return _chained(rows, bytes(32))
 
 
 def test_the_leaf_is_as_documented() -> None:
@@ -120,12 +127,8 @@ def test_a_renumbered_gap_is_noticed() -> None:
 
 def test_a_foreign_history_does_not_follow() -> None:
     """A row that is whole but continues another log does not fit."""
-    rows, other = _log(9), [(*row[:12], b"someone", *row[13:]) for row in _log(9)]
-    previous = bytes(32)
-    for index, row in enumerate(other):
-        digest = chain.link(previous, chain.leaf(row))
-        other[index] = (*row[:16], previous, digest)
-        previous = digest
+    rows = _log(9)
+    other = _chained([(*row[:12], b"someone", *row[13:16]) for row in rows], bytes(32))
     verdict = chain.verify([*rows[:4], *other[4:]])
     assert (verdict.position, verdict.problem) == (5, "previous hash")
 
@@ -152,14 +155,11 @@ def test_impossible_values_are_a_finding_not_a_crash(value: object) -> None:
 
 def _rehashed(rows: list[Row], changes: dict[int, tuple[int, Any]]) -> list[Row]:
     """The rows with one column each of some positions set to something else, and all hashes computed anew."""
-    previous, changed = bytes(32), []
+    changed = []
     for row in rows:
         column, value = changes.get(row[0], (0, row[0]))
-        columns = (*row[:column], value, *row[column + 1 : 16])
-        digest = chain.link(previous, chain.leaf(columns))
-        changed.append((*columns, previous, digest))
-        previous = digest
-    return changed
+        changed.append((*row[:column], value, *row[column + 1 : 16]))
+    return _chained(changed, bytes(32))
 
 
 def _parts(rows: list[Row], at: int) -> list[chain.Edges]:
@@ -191,3 +191,26 @@ def test_long_texts_are_hashed_as_documented() -> None:
         assert chain.verify(rows).is_intact
         rows[3] = (*rows[3][:15], None, *rows[3][16:])
         assert chain.verify(rows).problem == "row changed"
+
+
+def test_a_log_begins_with_the_first_version_of_a_stream() -> None:
+    """A log whose beginning was cut off and whose rest was computed anew; a part of one may begin anywhere."""
+    rows = _log(30)
+    later = _chained([(number, *row[1:16]) for number, row in enumerate(rows[3:], start=1)], bytes(32))
+    verdict = chain.verify(later)
+    assert (verdict.position, verdict.problem) == (1, "order")
+    assert chain.verify(rows[3:], start=4, previous_hash=rows[2][17]).is_intact
+
+
+def test_what_else_can_be_said_of_a_log() -> None:
+    """Whatever it is, it is no intact log, at the position after the last good row."""
+    good = chain.verify(_log(7))
+    for verdict, problem in (
+        (chain.unreadable(good, "a page is gone"), "unreadable"),
+        (chain.without_evidence(good, "the file is gone"), "head unknown"),
+    ):
+        assert (verdict.is_intact, verdict.position, verdict.problem) == (False, 8, problem)
+        assert (verdict.checked, verdict.head_position, verdict.head_hash) == (7, 7, good.head_hash)
+    gone = chain.missing(5)
+    assert (gone.is_intact, gone.position, gone.problem) == (False, 5, "row missing")
+    assert (gone.checked, gone.head_position) == (0, 4)

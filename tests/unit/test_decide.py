@@ -14,7 +14,7 @@ from eventstore.errors import InvalidRequest
 from eventstore.events import AgentEvent, RestartScheduled, StopRequested, StopTimedOut
 from eventstore.lifecycle import evolve
 from eventstore.state import AgentState, Live, State
-from eventstore.values import ExitedBySignal, ExitedWithCode, RestartRule
+from eventstore.values import ExitedBySignal, ExitedWithCode, Health, RestartRule
 from manager import commands as do
 from manager.decide import decide
 from tests.support.histories import BOOT, PROCESS, SPEC
@@ -25,6 +25,9 @@ NOW = T0 + 60 * SECOND  # after every deadline in STATES
 SPAWN = do.Spawn(name="builder", spec=SPEC, spec_digest="ab" * 32, directory="agents/x/2", boot_id=BOOT)
 EXIT = do.ObserveExit(
     exit=ExitedWithCode(code=7), ended_at=T0 + SECOND, reaped_by="shim", source="shim record", leftovers=()
+)
+ORDER = do.RecalledOrder(
+    actor="cli", correlation_id="c", cause="user", reason=None, grace_seconds=(10.0, 5.0, 5.0)
 )
 COMMANDS: dict[str, do.Command] = {
     "spawn": SPAWN,
@@ -40,6 +43,12 @@ COMMANDS: dict[str, do.Command] = {
     "lost": do.DeclareLost(reason="nobody knows"),
     "restart": do.Restart(),
     "cancel": do.CancelBackoff(),
+    "sick": do.ObserveHealth(health=Health.UNHEALTHY, evidence="silent for 60 s"),
+    "mark 1": do.RecallSignal(at=T0, stage=1),
+    "mark 3": do.RecallSignal(at=T0, stage=3),
+    "mark of a stop": do.RecallSignal(at=T0, stage=1, order=ORDER),
+    "mark of a kill": do.RecallSignal(at=T0, stage=3, order=ORDER),
+    "mark of no more": do.RecallSignal(at=T0, stage=0, order=ORDER),
 }
 REFUSED = "refused"
 LIVE = ("starting", "running", "asked to stop", "stopping 1", "stopping 2", "stopping 3", "stop timed out")
@@ -84,6 +93,19 @@ EXPECTED: dict[tuple[str, str], str] = {
     **{("restart", state): "RESTART_SCHEDULED" for state in (*OVER, "waiting")},
     **{("restart", state): REFUSED for state in (*LIVE, "requested", "exited")},
     ("cancel", "waiting"): "CANCELLED",
+    # whether a program that is starting does well, nobody asks
+    **{("sick", state): "HEALTH_CHANGED" for state in LIVE if state != "starting"},
+    # Signals that only a mark tells of: what the log has already is no news.
+    ("mark 1", "asked to stop"): "SIGTERM_SENT",
+    **{("mark 3", state): "SIGKILL_SENT" for state in ("asked to stop", "stopping 1", "stopping 2")},
+    **{("mark of a stop", state): "STOP_REQUESTED SIGTERM_SENT" for state in ("starting", "running")},
+    **{
+        ("mark of a kill", state): "STOP_REQUESTED SIGKILL_SENT"
+        for state in LIVE
+        if state not in ("stopping 3", "stop timed out")
+    },
+    ("mark of no more", "asked to stop"): "STOP_REQUESTED SIGTERM_SENT",
+    ("mark of no more", "waiting"): "CANCELLED",
 }
 
 
@@ -205,6 +227,37 @@ def test_what_follows_a_stop(cause: str, rule: RestartRule, follows: bool) -> No
         exit=ExitedBySignal(signal=9, core_dumped=False), ended_at=NOW, reaped_by="shim", source="shim record"
     )
     assert isinstance(decide(state, end, NOW)[-1], RestartScheduled) == follows
+
+
+def test_a_restart_that_was_asked_for_comes_at_once() -> None:
+    """The delays are for those that fail."""
+    follows = decide(after([STARTED, RUNNING, asked(cause="restart"), term()]), EXIT, NOW)[-1]
+    assert isinstance(follows, RestartScheduled)
+    assert (follows.delay_seconds, follows.due_at, follows.used) == (0.0, NOW, 0)
+
+
+def test_a_kill_that_only_a_mark_tells_of_was_forced() -> None:
+    """It gave no time to leave; the log must not say that it did."""
+    first, _ = decide(STATES["running"], COMMANDS["mark of a kill"], NOW)
+    assert isinstance(first, StopRequested)
+    assert first.forced
+
+
+@pytest.mark.parametrize(
+    ("wall_seconds", "ran_seconds", "follows"),
+    [
+        (30, None, "RESTART_SCHEDULED"),
+        (29, None, "RESTART_GIVEN_UP"),
+        (29, 30.0, "RESTART_SCHEDULED"),  # the clock was set back meanwhile
+        (30, 29.0, "RESTART_GIVEN_UP"),
+    ],
+)
+def test_a_good_run_gives_the_budget_back(wall_seconds: int, ran_seconds: float | None, follows: str) -> None:
+    """By the clock of the shim where it saw both ends, else by that on the wall."""
+    rule = RestartRule(mode="on-failure", max_restarts=1, reset_after_seconds=30)
+    spent = replace(after([STARTED, RUNNING], rule=rule), restarts_used=1)
+    end = replace(EXIT, ended_at=T0 + wall_seconds * SECOND, ran_seconds=ran_seconds)
+    assert follows == decide(spent, end, NOW)[-1].TYPE
 
 
 def test_a_spent_budget_is_said() -> None:
