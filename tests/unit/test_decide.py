@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from eventstore.values import ExitedBySignal, ExitedWithCode, Health, RestartRul
 from manager import commands as do
 from manager.decide import decide
 from tests.support.histories import BOOT, PROCESS, SPEC
-from tests.support.states import KILL, RUNNING, SECOND, STARTED, STATES, T0, after, asked, term
+from tests.support.states import RUNNING, SECOND, STARTED, STATES, T0, after, asked, term
 
 NOW = T0 + 60 * SECOND  # after every deadline in STATES
 
@@ -123,7 +122,7 @@ def test_every_command_in_every_state(command: str, state: str) -> None:
     else:
         events = decide(given_state, COMMANDS[command], NOW)
         assert " ".join(event.TYPE for event in events) == expected
-        _fold(given_state, events)
+        fold(given_state, events)
     assert given_state == before
 
 
@@ -135,7 +134,7 @@ def test_an_observation_made_twice_changes_nothing(command: str, state: str) -> 
     """After a crash the same thing is seen again; the second time nothing follows."""
     given_state = STATES[state]
     try:
-        once = _fold(given_state, decide(given_state, COMMANDS[command], NOW))
+        once = fold(given_state, decide(given_state, COMMANDS[command], NOW))
     except InvalidRequest:
         return
     assert once is not None
@@ -152,11 +151,11 @@ def test_the_three_stages_have_the_three_waits() -> None:
     state = STATES["running"]
     request, first = decide(state, do.RequestStop(grace_seconds=(3.0, 2.0, 1.0)), NOW)
     assert isinstance(request, StopRequested)
-    state = _fold(state, [request, first])
+    state = fold(state, [request, first])
     deadlines = [first.deadline_at]  # type: ignore[union-attr]
     for _ in range(2):
         (event,) = decide(state, do.AdvanceStop(), deadlines[-1])
-        state = _fold(state, [event])
+        state = fold(state, [event])
         deadlines.append(event.deadline_at)  # type: ignore[union-attr]
     assert [deadline - NOW for deadline in deadlines] == [3 * SECOND, 5 * SECOND, 6 * SECOND]
 
@@ -181,7 +180,7 @@ def test_a_stop_that_only_waits_for_the_record_of_the_exit_claims_no_more_signal
 
 def test_a_kill_overtakes_a_slow_stop_once() -> None:
     """`kill` during a `stop` sends SIGKILL now; a second `kill` does not start the last wait anew."""
-    state = _fold(STATES["stopping 1"], decide(STATES["stopping 1"], do.RequestStop(forced=True), NOW))
+    state = fold(STATES["stopping 1"], decide(STATES["stopping 1"], do.RequestStop(forced=True), NOW))
     assert decide(state, do.RequestStop(forced=True), NOW + SECOND) == []
 
 
@@ -195,7 +194,7 @@ def test_a_stop_during_a_restart_was_passed_over(
     second = do.RequestStop(cause=orders[1], forced=is_forced and orders[1] == "user")
     events = decide(state, second, NOW)
     assert [event.TYPE for event in events] == ["STOP_REQUESTED", *["SIGKILL_SENT"] * second.forced]
-    after_it = _fold(state, events)
+    after_it = fold(state, events)
     assert decide(after_it, second, NOW) == []
     assert isinstance(state.phase, Live)
     assert after_it is not None
@@ -210,79 +209,11 @@ def test_a_stop_during_a_restart_was_passed_over(
     assert isinstance(decide(after_it, end, NOW)[-1], RestartScheduled) == follows
 
 
-@pytest.mark.parametrize(
-    ("cause", "rule", "follows"),
-    [
-        ("user", RestartRule(mode="always"), False),  # somebody wanted it gone
-        ("shutdown", RestartRule(mode="always"), False),
-        ("restart", RestartRule(mode="never"), True),  # somebody wanted it again
-        ("limit", RestartRule(mode="on-failure"), True),  # a failure like another
-        ("health", RestartRule(mode="on-failure"), True),
-    ],
-)
-def test_what_follows_a_stop(cause: str, rule: RestartRule, follows: bool) -> None:
-    """Something that was stopped on purpose is never restarted by policy."""
-    state = after([STARTED, RUNNING, asked(cause=cause), term(), KILL], rule=rule)
-    end = do.ObserveExit(
-        exit=ExitedBySignal(signal=9, core_dumped=False), ended_at=NOW, reaped_by="shim", source="shim record"
-    )
-    assert isinstance(decide(state, end, NOW)[-1], RestartScheduled) == follows
-
-
-def test_a_restart_that_was_asked_for_comes_at_once() -> None:
-    """The delays are for those that fail."""
-    follows = decide(after([STARTED, RUNNING, asked(cause="restart"), term()]), EXIT, NOW)[-1]
-    assert isinstance(follows, RestartScheduled)
-    assert (follows.delay_seconds, follows.due_at, follows.used) == (0.0, NOW, 0)
-
-
 def test_a_kill_that_only_a_mark_tells_of_was_forced() -> None:
     """It gave no time to leave; the log must not say that it did."""
     first, _ = decide(STATES["running"], COMMANDS["mark of a kill"], NOW)
     assert isinstance(first, StopRequested)
     assert first.forced
-
-
-@pytest.mark.parametrize(
-    ("wall_seconds", "ran_seconds", "follows"),
-    [
-        (30, None, "RESTART_SCHEDULED"),
-        (29, None, "RESTART_GIVEN_UP"),
-        (29, 30.0, "RESTART_SCHEDULED"),  # the clock was set back meanwhile
-        (30, 29.0, "RESTART_GIVEN_UP"),
-    ],
-)
-def test_a_good_run_gives_the_budget_back(wall_seconds: int, ran_seconds: float | None, follows: str) -> None:
-    """By the clock of the shim where it saw both ends, else by that on the wall."""
-    rule = RestartRule(mode="on-failure", max_restarts=1, reset_after_seconds=30)
-    spent = replace(after([STARTED, RUNNING], rule=rule), restarts_used=1)
-    end = replace(EXIT, ended_at=T0 + wall_seconds * SECOND, ran_seconds=ran_seconds)
-    assert follows == decide(spent, end, NOW)[-1].TYPE
-
-
-def test_a_spent_budget_is_said() -> None:
-    """Two restarts and no more: then RESTART_GIVEN_UP."""
-    rule = RestartRule(mode="on-failure", max_restarts=2)
-    state: AgentState | None = after([STARTED, RUNNING], rule=rule)
-    assert state is not None
-    again = replace(SPAWN, spec=state.spec)
-    seen = []
-    for attempt in (1, 2, 3):
-        events = decide(state, EXIT, NOW)
-        seen.append(events[-1].TYPE)
-        state = _fold(state, events)
-        if attempt < 3:
-            state = _fold(state, decide(state, again, NOW))
-            state = _fold(state, decide(state, do.ConfirmStarted(process=PROCESS), T0))
-    assert seen == ["RESTART_SCHEDULED", "RESTART_SCHEDULED", "RESTART_GIVEN_UP"]
-    assert state is not None
-    assert state.is_final
-
-
-def test_a_program_that_cannot_be_executed_is_not_tried_again() -> None:
-    """No such file stays no such file: the policy does not apply to failed starts of that kind."""
-    state = after([], rule=RestartRule(mode="always"))
-    assert [e.TYPE for e in decide(state, COMMANDS["failed start"], NOW)] == ["FAILED"]
 
 
 @given(
@@ -297,12 +228,13 @@ def test_no_order_of_events_is_illegal(steps: list[tuple[str, int]], mode: Any) 
     for name, seconds in steps:
         now += seconds * SECOND
         try:
-            state = _fold(state, decide(state, COMMANDS[name], now), now)
+            state = fold(state, decide(state, COMMANDS[name], now), now)
         except InvalidRequest:
             continue
 
 
-def _fold(state: AgentState | None, events: list[AgentEvent], at: int = NOW) -> AgentState | None:
+def fold(state: AgentState | None, events: list[AgentEvent], at: int = NOW) -> AgentState | None:
+    """The state after the events."""
     for event in events:
         state = evolve(state, event, at)
     return state
