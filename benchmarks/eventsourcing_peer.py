@@ -17,10 +17,10 @@ class Agent(_domain.Aggregate):  # type: ignore[misc]
     class Started(_domain.Aggregate.Created):  # type: ignore[misc]
         """Its first event."""
 
-        body: str
+        body: Any  # a text, or what JSON holds
 
     @_domain.event(Started)  # type: ignore[untyped-decorator]
-    def __init__(self, body: str) -> None:
+    def __init__(self, body: Any) -> None:
         self.body = body
 
 
@@ -44,7 +44,7 @@ def rate(folder: Path, body: str, count: int, size: int, threads: int = 1) -> fl
         return count / (time.perf_counter() - began_at)
 
 
-def replay_rate(folder: Path, body: str, count: int, size: int) -> float:
+def replay_rate(folder: Path, body: object, count: int, size: int) -> float:
     """Events a second when all of them are read back in order and decoded, as its projections do; unchecked."""
     environment = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{folder}/es.db"}
     with contextlib.closing(_application.Application(env=environment)) as app:

@@ -221,7 +221,7 @@ class Appending:
             previous_hash=previous,
             hash=self._hash,
         )
-        row.event = draft.event  # what decoding `data` would give, and projections ask for it next
+        vars(row)["event"] = draft.event  # what decoding `data` would give, and projections ask for it next
         self._versions[draft.stream] = version
         self._by_id[draft.event_id] = row
         self.new.append(row)

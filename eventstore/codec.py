@@ -83,7 +83,7 @@ def decode(
     try:
         if schema_version < cls.SCHEMA_VERSION:
             data = json.dumps(_upcast(type_name, schema_version, cls.SCHEMA_VERSION, json.loads(data)))
-        event: Event = _adapter(type_name).validate_json(data)
+        event: Event = _reader(type_name)(data)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         where = "" if position is None else f" at position {position}"
         raise StoreDamaged(
@@ -117,6 +117,13 @@ def _adapter(type_name: str) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(EVENT_TYPES[type_name])
+
+
+@cache
+def _reader(type_name: str) -> Callable[[str], Any]:
+    return _adapter(
+        type_name
+    ).validator.validate_json  # what TypeAdapter's own does, without its many parameters
 
 
 @upcaster("FAILED", 1)
