@@ -143,6 +143,11 @@ def _failed_with_lines_inside(shape: Shape) -> Shape:
     return {**shape, "last_output": stored}
 
 
+@upcaster("FAILED", 3)
+def _failed_without_stream(shape: Shape) -> Shape:
+    return shape  # which of its streams the last output is of was added
+
+
 @upcaster("ZOMBIE_REAPED", 1)
 def _reaped_with_the_shims_memory(shape: Shape) -> Shape:
     return shape  # the most memory may be unknown

@@ -162,7 +162,7 @@ class AgentFailed:
     """
 
     TYPE: ClassVar = "FAILED"
-    SCHEMA_VERSION: ClassVar = 3
+    SCHEMA_VERSION: ClassVar = 4
     attempt: int
     cause: Literal["exit", "signal", "oom", "failed start", "limit", "health"]
     message: str

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventstore.record import rfc3339
-from eventstore.values import StoredText
+from eventstore.values import StoredText, Stream
 
 if TYPE_CHECKING:
     from eventstore.reader import Reader
@@ -41,18 +41,20 @@ class Payload(NamedTuple):
     """A text on its way into the log.
 
     `salt`: `SALT_BYTES` random bytes. `error_line`: the line by which failures are alike; erased with the text.
+    `stream`: what it was written to.
     """
 
     agent_id: str
     salt: bytes
     content: str
     error_line: str = ""
+    stream: Stream | None = None
 
     @property
     def reference(self) -> StoredText:
         """What an event holds of it."""
         size = len(self.content.encode())
-        return StoredText(digest=_digest(self.salt, self.content), size_bytes=size)
+        return StoredText(digest=_digest(self.salt, self.content), size_bytes=size, stream=self.stream)
 
     def row(self, recorded_at: int) -> tuple[object, ...]:
         """The values of `INSERT`."""
@@ -61,10 +63,11 @@ class Payload(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The lines of a text; or `gone`: what became of it."""
+    """The lines of a text; or `gone`: what became of it. `stream`: what it was written to, where that is recorded."""
 
     lines: tuple[str, ...]
     gone: str | None = None
+    stream: str | None = None
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -96,6 +99,10 @@ def find(reader: Reader, stored: Mapping[str, Any] | Sequence[str] | None) -> Fo
         return Found(())
     if not isinstance(stored, Mapping):
         return Found(tuple(map(str, stored)))
+    return _find(reader, stored)._replace(stream=stored.get("stream"))
+
+
+def _find(reader: Reader, stored: Mapping[str, Any]) -> Found:
     if stored.get("text") is not None:
         return Found(tuple(stored["text"].split("\n")))
     rows = reader.rows(_FIND, (stored.get("digest"),))

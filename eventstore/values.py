@@ -109,6 +109,9 @@ class ExitUnknown:
 Exit = ExitedWithCode | ExitedBySignal | ExitUnknown
 
 
+Stream = Literal["stdout", "stderr"]
+
+
 @record
 class StoredText:
     """A text that is kept beside the log, so that it can be erased: see `docs/redaction.md`.
@@ -116,12 +119,14 @@ class StoredText:
     `digest`: SHA-256 (hex) over its salt and its UTF-8; its key in the table `payloads`. Null in what older releases
     wrote into the event itself: that is in `text`, and cannot be erased. `likeness`: a hash of its error line, which
     some earlier versions wrote; null since, and read by nothing: whoever guesses an erased line could prove it by that.
+    `stream`: what it was written to; null where an older release did not say.
     """
 
     digest: str | None
     size_bytes: int
     text: str | None = None
     likeness: str | None = None
+    stream: Stream | None = None
 
 
 @record

@@ -104,11 +104,11 @@ def _may_have_failed(believed: AgentState, seen: ExitRecord | None, is_shim_aliv
 
 def _last_output(path: str, files: AttemptFiles) -> Payload | None:
     redactor = of_request(files.spec) if isinstance(files.spec, dict) else BY_RULES_ALONE
-    lines = last_lines(Path(path), redactor.text)
+    lines, stream = last_lines(Path(path), redactor.text)
     if not lines:
         return None
     agent_id = Path(path).parent.name
-    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines), line_of(lines))
+    return Payload(agent_id, secrets.token_bytes(SALT_BYTES), "\n".join(lines), line_of(lines), stream)
 
 
 def _is_identity_lost(path: str, files: AttemptFiles) -> bool:

@@ -5,24 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+
+from eventstore.values import Stream
 
 TAIL_BYTES = 8192  # of each file; an event may have 64 KiB in all
 MARGIN_BYTES = 8192  # before it, so that a secret on its edge is seen whole
 LINE_CHARACTERS = 400
 
 
-def last_lines(attempt: Path, shown: Callable[[str], str], count: int = 10) -> tuple[str, ...]:
+class LastLines(NamedTuple):
+    """Some lines, and which stream they were written to; null where there are none."""
+
+    lines: tuple[str, ...]
+    stream: Stream | None
+
+
+NO_LINES = LastLines((), None)
+
+
+def last_lines(attempt: Path, shown: Callable[[str], str], count: int = 10) -> LastLines:
     """The last `count` lines of stderr, or of stdout where stderr is empty; undecodable bytes replaced.
 
     `shown` redacts a text. None of a directory that is a link: it may be another attempt's.
     """
-    if attempt.is_symlink():
-        return ()
-    for name in ("stderr.log", "stdout.log"):
-        lines = tail(attempt / name, count, shown)
+    streams: tuple[Stream, ...] = () if attempt.is_symlink() else ("stderr", "stdout")
+    for stream in streams:
+        lines = tail(attempt / f"{stream}.log", count, shown)
         if lines:
-            return lines
-    return ()
+            return LastLines(lines, stream)
+    return NO_LINES
 
 
 def tail(path: Path, count: int, shown: Callable[[str], str]) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def conclude(
             return _with_recalled(_requested(observed, unwatched_seconds), observed)
         case Live():
             assert observed is not None
-            return _with_recalled(_live(believed.phase, observed, unwatched_seconds), observed)
+            return _with_recalled(_live(believed, observed, unwatched_seconds), observed)
         case _:
             assert_never(believed.phase)
 
@@ -176,11 +176,11 @@ def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
     return _lost("the shim was lost during the start; whether the program ran is unknown")
 
 
-def _live(live: Live, observed: Observed, unwatched_seconds: float) -> Conclusion:
+def _live(believed: AgentState, observed: Observed, unwatched_seconds: float) -> Conclusion:
     if observed.exit is not None and observed.exit.exit is not None:
         return Conclusion(commands=(_exit(observed, observed.exit),), watch=False, counts_as="ended")
     if not observed.is_same_boot:
-        return _unknown(live, "host rebooted", observed)
+        return _unknown(_seen_at(believed), "host rebooted", observed)
     if observed.is_shim_alive:
         return _attach((), "shim", observed, unwatched_seconds)
     if observed.process == "same":
@@ -189,9 +189,15 @@ def _live(live: Live, observed: Observed, unwatched_seconds: float) -> Conclusio
         # No proof that it is the same process, none that it is another: neither signalled nor declared dead.
         return Conclusion(commands=(), watch=True, counts_as="pending")
     is_damaged = observed.exit is not None and observed.exit.is_damaged
-    return _unknown(
-        live, "the exit record is damaged" if is_damaged else "shim lost: nobody saw the exit", observed
-    )
+    reason = "the exit record is damaged" if is_damaged else "shim lost: nobody saw the exit"
+    return _unknown(_seen_at(believed), reason, observed)
+
+
+def _seen_at(believed: AgentState) -> int:
+    """When its main process was last known to run; a tree that runs says nothing of that."""
+    live = believed.phase
+    assert isinstance(live, Live)
+    return live.started_at if believed.spec.until == "tree" else max(live.started_at, live.running_at or 0)
 
 
 def _attach(
@@ -218,8 +224,8 @@ def _exit(observed: Observed, record: ExitRecord) -> do.ObserveExit:
     )
 
 
-def _unknown(live: Live, reason: str, observed: Observed) -> Conclusion:
-    exit_ = ExitUnknown(reason=reason, not_before_at=live.started_at, not_after_at=observed.observed_at)
+def _unknown(seen_at: int, reason: str, observed: Observed) -> Conclusion:
+    exit_ = ExitUnknown(reason=reason, not_before_at=seen_at, not_after_at=observed.observed_at)
     command = do.ObserveExit(
         exit=exit_,
         ended_at=None,

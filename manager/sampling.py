@@ -87,8 +87,8 @@ class Sampling:
             self._sampled = {}
             self._keeper.forget_all_but(states)
         self._sampled.update(targets.keys())
+        at = self._clock()  # before the look: who was seen was alive then, and later
         seen = self._sampler.sample(list(targets.values()))
-        at = self._clock()
         rows = [
             Sample(agent, attempt, at, one.cpu_percent, one.memory_bytes, one.threads, one.processes)
             for (agent, attempt), one in zip(targets, seen, strict=True)

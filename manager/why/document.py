@@ -51,6 +51,7 @@ def as_json(found: PostMortem) -> dict[str, Any]:
         "trend": _trend(found.trend),
         "resources": found.resources,
         "last_output": list(found.last_output),
+        "last_output_stream": found.last_output_stream,
         "error_line": found.error_line,
         "left_over": None
         if found.left_over is None

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manager.why.material import OUTCOMES, Entry
+from manager.why.material import OUTCOMES, Entry, Sample
 
 _SENT = {"SIGTERM_SENT": 15, "SIGKILL_SENT": 9}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What the log says of attempt `number`. `outcome` is the first verdict; `after` what followed it."""
+    """What the log says of attempt `number`. `outcome` is the first verdict; `after` what followed it.
+
+    `sampled_at`: when its process was seen alive for a sample.
+    """
 
     number: int
     entries: tuple[Entry, ...]
     after: tuple[Entry, ...]
+    sampled_at: tuple[int, ...] = ()
 
     def first(self, kind: str) -> Entry | None:
         """The first event of a type."""
@@ -45,14 +49,19 @@ class History:
 
     @property
     def exit(self) -> Mapping[str, Any] | None:
-        """How the process ended, as ZOMBIE_REAPED has it; an end that nobody saw came after each re-attachment, too."""
-        found = None if self.reaped is None else self.reaped.data.get("exit")
+        """How the process ended, as ZOMBIE_REAPED has it; an end that nobody saw came after it was last seen alive."""
+        if self.reaped is None:
+            return None
+        found = self.reaped.data.get("exit")
         if not isinstance(found, dict):
             return None
-        seen = [entry.at for entry in self.all("REATTACHED")]
-        if found.get("kind") == "unknown" and seen:
-            return {**found, "not_before_at": max([*seen, found.get("not_before_at") or 0])}
-        return found
+        if found.get("kind") != "unknown":
+            return found
+        alive = () if self.spec.get("until") == "tree" else self.all("RUNNING")
+        seen = [entry.at for entry in (*alive, *self.all("REATTACHED"))]
+        latest = found.get("not_after_at") or self.reaped.at  # what is later is of a clock that was set
+        told = [at for at in (*seen, *self.sampled_at, found.get("not_before_at") or 0) if at <= latest]
+        return {**found, "not_before_at": max(told, default=0) or None}
 
     @property
     def ended_at(self) -> int | None:
@@ -103,8 +112,8 @@ class History:
         return self.ended_at is None or entry.at <= self.ended_at
 
 
-def histories(entries: Sequence[Entry]) -> dict[int, History]:
-    """Every attempt of an agent's stream by its number."""
+def histories(entries: Sequence[Entry], samples: Sequence[Sample] = ()) -> dict[int, History]:
+    """Every attempt of an agent's stream, with its samples, by its number."""
     found: dict[int, tuple[list[Entry], list[Entry]]] = {}
     for entry in entries:
         number = entry.row.attempt
@@ -114,6 +123,11 @@ def histories(entries: Sequence[Entry]) -> dict[int, History]:
         is_judged = bool(life) and life[-1].type in OUTCOMES
         (after if is_judged else life).append(entry)
     return {
-        number: History(number=number, entries=tuple(life), after=tuple(after))
+        number: History(
+            number=number,
+            entries=tuple(life),
+            after=tuple(after),
+            sampled_at=tuple(sample.sampled_at for sample in samples if sample.attempt == number),
+        )
         for number, (life, after) in found.items()
     }

@@ -30,7 +30,7 @@ _HEALTH: Mapping[str, Kind] = {"healthy": "healthy", "degraded": "degraded", "un
 
 def life_of(material: Material, attempt: int, now: int) -> Life:
     """All of it, up to `now` for what has not ended; of very many attempts those around `attempt`."""
-    found = list(histories(material.entries).values())
+    found = list(histories(material.entries, material.samples).values())
     until = min(len(found), sum(history.number <= attempt for history in found) + MOST_ATTEMPTS // 2)
     found = found[max(0, until - MOST_ATTEMPTS) : until]
     ends = [

@@ -16,6 +16,7 @@ class PostMortem:
 
     `events`: of the attempt, the last of them where there are very many; `home_events`: coordinators and recoveries
     from before its start until after its end. `error_line`: the last line that speaks of an error, as it was written.
+    `last_output_stream`: `stdout` or `stderr`; null where there is none, or an older release did not record it.
     `ended_at`: null as well where it is over and nobody saw when. `as_of`: the instant that is
     looked at, where it is not the present.
     """
@@ -40,6 +41,7 @@ class PostMortem:
     trend: Trend | None
     resources: Mapping[str, Any] | None
     last_output: tuple[str, ...]
+    last_output_stream: str | None
     error_line: str
     left_over: LeftOver | None
     followed: Followed

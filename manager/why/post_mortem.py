@@ -44,7 +44,7 @@ _AFTERMATHS: Mapping[str, Aftermath] = {  # the last word first
 
 def post_mortem(material: Material, attempt: int | None = None) -> PostMortem:
     """What is known of an attempt, by default of the last one. Raises `KeyError` for one that there was not."""
-    found = histories(material.entries)
+    found = histories(material.entries, material.samples)
     number = max(found) if attempt is None else attempt
     history = found[number]
     is_last = number == max(found)
@@ -77,6 +77,7 @@ def post_mortem(material: Material, attempt: int | None = None) -> PostMortem:
         trend=trend(samples),
         resources=resources,
         last_output=written.shown,
+        last_output_stream=written.stream,
         error_line=error_line(written.lines),
         left_over=_left_over(history),
         followed=_followed(history, found.get(number + 1), material.home),

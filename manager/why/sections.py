@@ -35,7 +35,11 @@ def sections(found: PostMortem, when: When) -> list[Section]:
         Section("cause", (f"{verdict.cause} ({verdict.certainty})",)),
         Section("evidence", tuple(evidence_line(one) for one in verdict.evidence)),
         Section("who asked", tuple(f"{when(one.at)}  {words.asked_text(one)}" for one in found.asked)),
-        Section("last output (stderr, else stdout)", found.last_output[-SHOWN_LINES:], is_output=True),
+        Section(
+            f"last output ({found.last_output_stream or 'stderr, else stdout'})",
+            found.last_output[-SHOWN_LINES:],
+            is_output=True,
+        ),
         Section("what led to it", _before(found, when)),
         Section(
             "coordinators", tuple(event_line(entry, when) for entry in found.home_events[-SHOWN_EVENTS:])

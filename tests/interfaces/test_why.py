@@ -31,6 +31,7 @@ def test_the_cause_comes_first(outlive: CommandLine) -> None:
     titles = [line for line in rest if line and not line.startswith(" ")]
     assert titles[:3] == ["cause", "evidence", "who asked"]
     assert titles[-1] == "proof"
+    assert "last output (stderr)" in titles
 
 
 def test_its_json_has_every_part(outlive: CommandLine) -> None:
@@ -46,6 +47,7 @@ def test_its_json_has_every_part(outlive: CommandLine) -> None:
     assert found == outlive.json("why", "b", "--format", "json")
     assert (found["schema"], found["name"], found["attempt"]) == ("outlive.why/1", "b", 2)
     assert (found["verdict"]["cause"], found["verdict"]["certainty"]) == ("exit", "certain")
+    assert (found["last_output"], found["last_output_stream"]) == (["fatal: row 99 is bad"], "stderr")
     assert found["followed"]["what"] == "gave up"
     alike = found["alike"]
     assert (alike["line"], alike["count"], alike["other_agents"]) == ("fatal: row <n> is bad", 2, 1)

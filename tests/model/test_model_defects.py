@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from eventstore import events as ev
 from eventstore.lifecycle import evolve
-from eventstore.state import Live
+from eventstore.state import AgentState
 from eventstore.values import ExitedBySignal, ExitedWithCode
 from manager import decide, judge, ledger, recovery
 from manager.restart import NextAttempt, after
@@ -27,7 +27,7 @@ true_advance, true_commit = decide._advance_stop, ledger.Ledger.commit
 
 
 def _uncertain_is_gone(patch: pytest.MonkeyPatch) -> None:
-    def live(one: Live, seen: Any, unwatched: float) -> Any:
+    def live(one: AgentState, seen: Any, unwatched: float) -> Any:
         return true_live(
             one, replace(seen, process="gone") if seen.process == "unproved" else seen, unwatched
         )
@@ -36,7 +36,7 @@ def _uncertain_is_gone(patch: pytest.MonkeyPatch) -> None:
 
 
 def _gone_is_alive(patch: pytest.MonkeyPatch) -> None:
-    def live(one: Live, seen: Any, unwatched: float) -> Any:
+    def live(one: AgentState, seen: Any, unwatched: float) -> Any:
         return true_live(one, replace(seen, process="same") if seen.process == "gone" else seen, unwatched)
 
     patch.setattr(recovery, "_live", live)

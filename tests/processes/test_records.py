@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manager import statusfiles
-from manager.output import last_lines
+from manager.output import NO_LINES, last_lines
 from manager.process import record_lines
 from manager.process.attempt_dir import (
     AttemptFiles,
@@ -162,7 +162,15 @@ def test_a_linked_directory_was_written_through(tmp_path: Path) -> None:
     assert running is not None
     statusfiles._write_files(tmp_path / "agents", "x", running)
     assert [path.name for path in other.iterdir()] == ["stderr.log"]
-    assert last_lines(tmp_path / "agents", str) == ()
+    assert last_lines(tmp_path / "agents", str) == NO_LINES
+
+
+def test_nothing_told_of_which_stream_the_last_lines_were(tmp_path: Path) -> None:
+    """Those of stderr come first; an error on stdout is told from them."""
+    (tmp_path / "stdout.log").write_text("to stdout\n")
+    assert last_lines(tmp_path, str) == (("to stdout",), "stdout")
+    (tmp_path / "stderr.log").write_text("to stderr\n")
+    assert last_lines(tmp_path, str) == (("to stderr",), "stderr")
 
 
 @pytest.mark.parametrize("name", ["lock", "stdout.log", "status.json", "exit.json"])
@@ -171,7 +179,7 @@ def test_a_pipe_in_a_files_place_held_up_its_reader(tmp_path: Path, name: str) -
     os.mkfifo(tmp_path / name)
     assert isinstance(read_record(str(tmp_path / "exit.json")), Damaged | Missing)
     assert is_locked(str(tmp_path)) is None
-    assert last_lines(tmp_path, str) == ()
+    assert last_lines(tmp_path, str) == NO_LINES
     with contextlib.suppress(OSError):
         statusfiles.write_file(tmp_path / "status.json", "{}")
 

@@ -49,7 +49,7 @@ PROCESS = ProcessRecord(
     shim_pidfd_inode=76,
     cgroup=None,
 )
-OUTPUT = StoredText(digest="cd" * 32, size_bytes=4)
+OUTPUT = StoredText(digest="cd" * 32, size_bytes=4, stream="stderr")
 CODE = ExitedWithCode(code=7)
 SIGNAL = ExitedBySignal(signal=9, core_dumped=True)
 UNKNOWN = ExitUnknown(reason="the host rebooted", not_before_at=1, not_after_at=None)

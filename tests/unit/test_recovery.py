@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eventstore.lifecycle import evolve
-from eventstore.state import AgentState
+from eventstore.state import AgentState, Live
 from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown, RestartRule
 from manager import commands as do
 from manager.decide import decide
@@ -257,11 +257,17 @@ def test_a_restart_that_only_a_mark_calls_off_does_not_come() -> None:
 
 
 def test_an_unknown_exit_has_its_bounds() -> None:
-    """What nobody saw is unknown, with the reason, and between which two moments it must have been."""
-    (command,) = conclude(LIVE, _see(KNOWN), unwatched_seconds=5.0).commands  # type: ignore[arg-type]
+    """What nobody saw is unknown, with the reason, and between which two moments it must have been.
+
+    It lay after its start; that it ran later than that, which RUNNING says, was forgotten.
+    """
+    believed = after([STARTED, RUNNING])
+    assert isinstance(believed.phase, Live)
+    believed = replace(believed, phase=replace(believed.phase, running_at=T0 + SECOND))
+    (command,) = conclude(believed, _see(KNOWN), unwatched_seconds=5.0).commands
     assert isinstance(command, do.ObserveExit)
     assert command.exit == ExitUnknown(
-        reason="shim lost: nobody saw the exit", not_before_at=T0, not_after_at=NOW
+        reason="shim lost: nobody saw the exit", not_before_at=T0 + SECOND, not_after_at=NOW
     )
     assert (command.reaped_by, command.source, command.is_tree_complete) == ("nobody", "none", False)
 

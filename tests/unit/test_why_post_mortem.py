@@ -183,6 +183,14 @@ def test_the_bounds_of_an_unseen_end_forgot_a_reattachment() -> None:
     assert (exit_["not_before_at"], exit_["not_after_at"]) == (rfc3339(alive), rfc3339(T0 + 60 * SECOND))
 
 
+def test_the_bounds_of_an_unseen_end_forgot_samples() -> None:
+    """Its process was seen alive for each; one that is later than the end, by a clock that was set, tells nothing."""
+    gone = ExitUnknown(reason="shim lost", not_before_at=T0, not_after_at=T0 + 60 * SECOND)
+    seen = tuple(Sample(1, T0 + at * SECOND, None, None, None, None) for at in (30, 40, 70))
+    found = post_mortem(replace(material([*FIRST[:3], reaped(1, gone)]), samples=seen))
+    assert (found.verdict.exit or {})["not_before_at"] == T0 + 40 * SECOND
+
+
 @pytest.mark.parametrize(
     ("pids", "is_complete", "said"),
     [
