@@ -46,7 +46,7 @@ _SETTINGS = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;"
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {milliseconds}"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # Not an advisory lock: that is everybody's who may connect, and to lock a table takes the right to change it.
 _LOG_LOCK = "LOCK TABLE epochs IN EXCLUSIVE MODE"
 _SCHEMA_LOCK = (
@@ -67,7 +67,7 @@ class PostgresBackend(Writing):
             lambda: connect(
                 BatchingLink,
                 self._place,
-                _SETTINGS,
+                f"{_SETTINGS}; SET lock_timeout = {_milliseconds(wait_seconds)}",
                 target_session_attrs="read-write",
                 prepare_threshold=None,
             )
@@ -166,14 +166,15 @@ class PostgresBackend(Writing):
 
     def _begin(self, seconds: float, lock: str, first: Sequence[Query] = ()) -> tuple[Begun, RootTransaction]:
         self._lock_seconds = seconds
-        begin = _BEGIN.format(milliseconds=max(1, int(seconds * 1000)))
         is_new = self._connection is None
         while True:
             try:
                 connection = self._open()
                 transaction = connection.begin()
                 statements = Statements(connection)
-                statements.run(begin)
+                statements.run(_BEGIN)
+                if seconds != self._wait_seconds:
+                    statements.run(f"SET LOCAL lock_timeout = {_milliseconds(seconds)}")
                 # Each statement sees what was committed before it began, so those after the lock see the log's end.
                 return Begun(connection, statements.ask([Query(lock), *first])[1:]), transaction
             except Exception as error:
@@ -235,6 +236,10 @@ class PostgresBackend(Writing):
         if advice:
             raise type(ours)(f"{ours}; {advice}") from error
         raise ours from error
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 def _schema_version_in(connection: Connection) -> str | None:
