@@ -25,6 +25,7 @@ from eventstore.statements import Query, Statements
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_INTEGER = 2**63 - 1
+Outcome = list[RecordedEvent] | Exception
 
 _INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 
@@ -105,6 +106,13 @@ class Appending:
         self._versions = found.versions
         self.new: list[RecordedEvent] = []
         self._payloads: list[tuple[object, ...]] = []
+
+    def outcome(self, order: Order) -> Outcome:
+        """What `add` gives or raises."""
+        try:
+            return self.add(order)
+        except (VersionConflict, EventIdConflict, EpochFenced) as refusal:
+            return refusal
 
     def add(self, order: Order) -> list[RecordedEvent]:
         """Rows of `order`: those the log had, or new ones. Raises `EventIdConflict`, `EpochFenced`, `VersionConflict`.

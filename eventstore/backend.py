@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from eventstore.statements import Query, Rows
+from eventstore.memory import NOTHING, First
+from eventstore.statements import Rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,11 +19,16 @@ class Begun(NamedTuple):
     """A transaction that has the write lock. `answers`: to what was to be asked first, with the lock held."""
 
     connection: Connection
-    answers: list[Rows]
+    answers: Sequence[Rows]
 
 
 class Backend(Protocol):
-    """One open database. Its errors are outlive's: `StoreUnavailable`, `StoreDamaged`, never the driver's."""
+    """One open database. Its errors are outlive's: `StoreUnavailable`, `StoreDamaged`, never the driver's.
+
+    `is_far`: to ask it takes a while, so what is known without asking shall only be checked.
+    """
+
+    is_far: bool
 
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
         """Make a new database under a lock; raise `SchemaMismatch` for an old one unless it may be upgraded.
@@ -36,16 +42,17 @@ class Backend(Protocol):
     def write(
         self,
         *,
-        first: Sequence[Query] = (),
+        first: First = NOTHING,
         committed: Callable[[], None] | None = None,
         wait_seconds: float | None = None,
     ) -> AbstractContextManager[Begun]:
         """Hold the write lock and a transaction: committed at the end, rolled back on an exception.
 
-        `first` is asked together with the lock. `committed` is called when the commit is durable, still under the lock.
-        Positions are dense only because there is one such transaction at a time, over all processes. A failed commit is
-        ambiguous, and its error says so. `wait_seconds`: give up sooner than others do when somebody else holds the
-        lock.
+        `first` is asked together with the lock; with a check it is believed: the check goes with the rest, and where it
+        fails, or the connection is lost, `Disproved` is raised. `committed` is called when the commit is durable, still
+        under the lock. Positions are dense only because there is one such transaction at a time, over all processes. A
+        failed commit is ambiguous, and its error says so. `wait_seconds`: give up sooner than others do when somebody
+        else holds the lock.
         """
 
     def reader(self) -> Reader:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from eventstore.appending import questions as questions_of_append
+from eventstore.memory import First
 from eventstore.record import COLUMNS, RecordedEvent
 from eventstore.statements import Query, Rows, Statements
 
@@ -41,7 +43,10 @@ class Inline(Projection, Protocol):
     """One that is applied in the append's transaction: an exception of its `apply` rolls the append back."""
 
     def question(self, home: str, drafts: Iterable[Draft]) -> Query:
-        """What to ask, before these are appended, for `apply_knowing`: another query costs a round trip."""
+        """What to ask, before these are appended, for `apply_knowing`: another query costs a round trip.
+
+        It may be answered with no rows without being asked; then the database has to refuse what they forbid.
+        """
 
     def apply_knowing(
         self, connection: Connection, events: Sequence[RecordedEvent], answer: Rows | None
@@ -58,10 +63,10 @@ class Inline(Projection, Protocol):
         """What of its rows is not what the log says, as far as its last `rows` events tell; None for nothing."""
 
 
-def questions(inlines: Iterable[Inline], home: str, orders: Sequence[Order]) -> list[Query]:
+def questions(inlines: Iterable[Inline], home: str, orders: Sequence[Order] = ()) -> First:
     """What to ask before `apply`, together with what the append asks."""
     drafts = [draft for order in orders for _, _, drafts in order.batches for draft in drafts]
-    return [inline.question(home, drafts) for inline in inlines]
+    return First([*questions_of_append(home, orders), *(inline.question(home, drafts) for inline in inlines)])
 
 
 def apply(connection: Connection, inlines: Sequence[Inline], appending: Appending) -> None:

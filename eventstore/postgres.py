@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import NoReturn
 
@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from eventstore import migrating, revision
 from eventstore.backend import Begun
 from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.memory import NOTHING, Disproved, First
 from eventstore.postgres_batch import BatchingLink
 from eventstore.postgres_door import Door
 from eventstore.postgres_source import (
@@ -32,7 +33,7 @@ from eventstore.postgres_source import (
 )
 from eventstore.reader import Reader
 from eventstore.source import schema_version
-from eventstore.statements import Query, Statements
+from eventstore.statements import Statements
 from eventstore.writing import Writing
 
 LOCK_SECONDS = 6.0  # for the writer before; a transaction takes milliseconds
@@ -46,6 +47,10 @@ _SETTINGS = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off;"
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
+_DISPROOF = (
+    errors.DivisionByZero,
+    errors.IntegrityError,
+)  # the check, or an index or a trigger at the insert
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 # Not an advisory lock: that is everybody's who may connect, and to lock a table takes the right to change it.
 _LOG_LOCK = "LOCK TABLE epochs IN EXCLUSIVE MODE"
@@ -56,6 +61,8 @@ _SCHEMA_LOCK = (
 
 class PostgresBackend(Writing):
     """One database, connected to on first use. See `eventstore.backend.Backend`."""
+
+    is_far = True
 
     def __init__(self, url: str, *, wait_seconds: float = LOCK_SECONDS) -> None:
         super().__init__()
@@ -74,6 +81,7 @@ class PostgresBackend(Writing):
         )
         self._link: BatchingLink | None = None
         self._connection: Connection | None = None
+        self._believes = False
         self._engine = create_engine(
             "postgresql+psycopg://", creator=self._connect, poolclass=NullPool, use_native_hstore=False
         )
@@ -116,7 +124,7 @@ class PostgresBackend(Writing):
     def write(
         self,
         *,
-        first: Sequence[Query] = (),
+        first: First = NOTHING,
         committed: Callable[[], None] | None = None,
         wait_seconds: float | None = None,
     ) -> Iterator[Begun]:
@@ -124,6 +132,7 @@ class PostgresBackend(Writing):
         require_same_process(self._pid, self._place)
         seconds = self._wait_seconds if wait_seconds is None else wait_seconds
         with self._only_thread(seconds):
+            self._believes = first.check is not None
             begun, transaction = self._begin(seconds, _LOG_LOCK, first)
             with self._committing(begun.connection, transaction, committed):
                 yield begun
@@ -164,7 +173,7 @@ class PostgresBackend(Writing):
         finally:
             self._threads.release()
 
-    def _begin(self, seconds: float, lock: str, first: Sequence[Query] = ()) -> tuple[Begun, RootTransaction]:
+    def _begin(self, seconds: float, lock: str, first: First = NOTHING) -> tuple[Begun, RootTransaction]:
         self._lock_seconds = seconds
         is_new = self._connection is None
         while True:
@@ -175,8 +184,12 @@ class PostgresBackend(Writing):
                 statements.run(_BEGIN)
                 if seconds != self._wait_seconds:
                     statements.run(f"SET LOCAL lock_timeout = {_milliseconds(seconds)}")
+                statements.run(lock)
+                if first.check is not None:
+                    statements.run(*first.check)
+                    return Begun(connection, first.answers), transaction
                 # Each statement sees what was committed before it began, so those after the lock see the log's end.
-                return Begun(connection, statements.ask([Query(lock), *first])[1:]), transaction
+                return Begun(connection, statements.ask(first.queries)), transaction
             except Exception as error:
                 was_lost = self._link is not None and self._link.closed
                 self._discard()
@@ -203,9 +216,17 @@ class PostgresBackend(Writing):
     def _roll_back(self, connection: Connection) -> None:
         try:
             connection.rollback()
+            if self._link is not None:
+                self._link.rollback()  # for SQLAlchemy, what could not be committed is over
         except Exception:  # whatever is wrong with it, a new connection starts clean
             self._discard()
         if self._link is not None and self._link.closed:
+            self._discard()
+
+    def _leave(self) -> None:
+        if self._believes and self._connection is not None:
+            self._roll_back(self._connection)
+        else:
             self._discard()
 
     def _discard(self) -> None:
@@ -219,6 +240,8 @@ class PostgresBackend(Writing):
 
     def _fail(self, error: Exception, action: str, advice: str = "") -> NoReturn:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        if self._believes and isinstance(cause, ERRORS) and (is_lost(cause) or isinstance(cause, _DISPROOF)):
+            raise Disproved from error
         if isinstance(
             cause, errors.ReadOnlySqlTransaction
         ):  # another server may be the one that writes by now

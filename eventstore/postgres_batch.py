@@ -1,7 +1,8 @@
 """The connection that writes: what needs no answer waits for what does, or for the commit, and goes with it.
 
-An append costs two round trips so: the lock with all that has to be looked up, and all that is written with its COMMIT.
-Statements are prepared on first use, in the same message; many rows for one of them are one statement.
+An append costs two round trips so: the lock with all that has to be looked up, and all that is written with its COMMIT;
+or one, where nothing has to be looked up. Statements with parameters are prepared on first use, in the same message;
+many rows for one of them are one statement.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class BatchingLink(Link):
 
     def put(self, sql: str, *rows: Sequence[object]) -> None:
         """See `statements.Driver`."""
-        for text, row in _together(sql, rows) if len(rows) > 1 else ((sql, row) for row in rows or ((),)):
+        if not rows or rows == ((),):
+            self._waiting.append(partial(self.pgconn.send_query_params, sql.encode(), None))
+            return
+        for text, row in _together(sql, rows):
             self._waiting.append(self._execution(text, row))
             if self._waiting_bytes > _MAX_WAITING_BYTES:
                 self.flush()
@@ -153,7 +157,7 @@ class BatchingLink(Link):
 
 def _together(sql: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, Sequence[object]]]:
     """The statement for as many rows at a time as there may be: parts that are alike, so that few are prepared."""
-    found = _ROW.search(sql)
+    found = _ROW.search(sql) if len(rows) > 1 else None
     if found is None:
         yield from ((sql, row) for row in rows)
         return

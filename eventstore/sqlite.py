@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +20,7 @@ from eventstore import migrating, revision
 from eventstore.backend import Begun
 from eventstore.crashpoints import crash_point
 from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.memory import NOTHING, First
 from eventstore.reader import Reader
 from eventstore.source import schema_version
 from eventstore.sqlite_file import (
@@ -33,7 +34,7 @@ from eventstore.sqlite_file import (
     require_same_process,
     translate,
 )
-from eventstore.statements import Query, Statements
+from eventstore.statements import Statements
 from eventstore.writelock import WriteLock
 from eventstore.writing import Writing
 
@@ -52,6 +53,8 @@ _PRAGMAS = {
 
 class SqliteBackend(Writing):
     """One database file, opened on first use. See `eventstore.backend.Backend`."""
+
+    is_far = False
 
     def __init__(self, url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
         super().__init__()
@@ -99,7 +102,7 @@ class SqliteBackend(Writing):
     def write(
         self,
         *,
-        first: Sequence[Query] = (),
+        first: First = NOTHING,
         committed: Callable[[], None] | None = None,
         wait_seconds: float | None = None,
     ) -> Iterator[Begun]:
@@ -112,7 +115,7 @@ class SqliteBackend(Writing):
             except Exception as error:
                 self._fail(error, "write to")
             with self._committing(connection, transaction, committed):
-                yield Begun(connection, Statements(connection).ask(first))
+                yield Begun(connection, Statements(connection).ask(first.queries))
 
     def scrub(self) -> bool:
         """Move the WAL into the database and cut it off: old pages are gone. False while a reader needs them."""

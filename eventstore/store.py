@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Self
 
 from eventstore import inline as inlines
 from eventstore import lookups, schema, trust
-from eventstore.appending import Appending, Batch, Order, order_of, questions
+from eventstore.appending import Appending, Batch, Order, Outcome, order_of
 from eventstore.chain import Verdict
 from eventstore.checkpoints import CheckpointFile
 from eventstore.crashpoints import crash_point
-from eventstore.errors import EpochFenced, EventIdConflict, StoreDamaged, StoreUnavailable, VersionConflict
+from eventstore.errors import StoreDamaged, StoreUnavailable
 from eventstore.groupcommit import GroupCommit
 from eventstore.inline import Inline
+from eventstore.memory import NOTHING, First, Memory
 from eventstore.outside import Outside
 from eventstore.record import Head, NewEvent, RecordedEvent
-from eventstore.statements import Query, Statements
+from eventstore.statements import Statements
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -62,6 +63,7 @@ class EventStore:
         self._host = host
         self._inline = tuple(inline)
         self._clock = clock
+        self._memory = Memory(home, self._inline, is_used=backend.is_far)
         self._group: GroupCommit[Order, list[RecordedEvent]] = GroupCommit(self._commit)
         self._reader: Reader | None = None
         self._reader_lock = threading.Lock()
@@ -200,7 +202,7 @@ class EventStore:
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these events are in the log; no append that has been tried and not answered can add to them."""
-        with self._transaction(first=[lookups.known(ids)]) as begun:
+        with self._transaction(first=First([lookups.known(ids)])) as begun:
             return set(lookups.by_id(begun.answers[0]))
 
     def checkpoint_when_due(self) -> None:
@@ -244,7 +246,7 @@ class EventStore:
             self._outside.take_up(known)
         self._catch_up()
 
-    def _commit(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
+    def _commit(self, orders: Sequence[Order]) -> list[Outcome]:
         """Commit the orders in one transaction; one by one if a projection refuses what one of them holds."""
         try:
             return self._commit_together(orders)
@@ -255,21 +257,22 @@ class EventStore:
                 return [error]
             return [outcome for order in orders for outcome in self._commit([order])]
 
-    def _commit_together(self, orders: Sequence[Order]) -> list[list[RecordedEvent] | Exception]:
-        outcomes: list[list[RecordedEvent] | Exception] = []
-        with self._appending(orders) as (connection, appending):
-            for order in orders:
-                try:
-                    outcomes.append(appending.add(order))
-                except (VersionConflict, EventIdConflict, EpochFenced) as refusal:
-                    outcomes.append(refusal)
+    def _commit_together(self, orders: Sequence[Order]) -> list[Outcome]:
+        if believed := self._memory.believed(orders):
+            with self._memory.doubted():
+                return self._commit_knowing(orders, believed)
+        return self._commit_knowing(orders, inlines.questions(self._inline, self._home, orders))
+
+    def _commit_knowing(self, orders: Sequence[Order], first: First) -> list[Outcome]:
+        with self._appending(first) as (connection, appending):
+            outcomes = [appending.outcome(order) for order in orders]
             self._write(connection, appending)
         return outcomes
 
     @contextmanager
     def _transaction(
         self,
-        first: Sequence[Query] = (),
+        first: First = NOTHING,
         committed: Callable[[], None] | None = None,
         wait_seconds: float | None = None,
     ) -> Iterator[Begun]:
@@ -282,9 +285,9 @@ class EventStore:
         self._backend.wake()
 
     @contextmanager
-    def _appending(self, orders: Sequence[Order] = ()) -> Iterator[tuple[Connection, Appending]]:
+    def _appending(self, first: First | None = None) -> Iterator[tuple[Connection, Appending]]:
+        first = first or inlines.questions(self._inline, self._home)
         appending: Appending | None = None
-        first = [*questions(self._home, orders), *inlines.questions(self._inline, self._home, orders)]
         with (
             inlines.forgetting(self._inline),
             self._transaction(first, lambda: self._note_head(appending)) as (connection, answers),
@@ -296,6 +299,7 @@ class EventStore:
 
     def _note_head(self, appending: Appending | None) -> None:
         if appending is not None and appending.new:
+            self._memory.note(appending)
             self._outside.note(appending.head)
 
     def _write(self, connection: Connection, appending: Appending) -> None:

@@ -48,7 +48,7 @@ class Writing(ABC):
         try:
             transaction.commit()
         except BaseException as error:
-            self._discard()
+            self._leave()
             if isinstance(error, Exception):
                 self._fail(error, "commit to", "whether it was stored is unknown until it is tried again")
             raise
@@ -58,6 +58,10 @@ class Writing(ABC):
     @abstractmethod
     def _roll_back(self, connection: Connection) -> None:
         """Leave nothing of the transaction, whatever is wrong with the connection."""
+
+    def _leave(self) -> None:
+        """A commit failed: no more of this connection, unless it is known that nothing was stored."""
+        self._discard()
 
     @abstractmethod
     def _discard(self) -> None:
