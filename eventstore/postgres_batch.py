@@ -58,10 +58,10 @@ class BatchingLink(Link):
         """The rows of each query, after all that waits, in one round trip."""
         # What prepares them comes before the first.
         self._waiting += [self._execution(*query) for query in queries]
-        results = self.flush()[-len(queries) :] if queries else []
+        results = self.flush()
         rows = Transformer(self)
         answers = []
-        for result in results:
+        for result in results[len(results) - len(queries) :]:
             rows.set_pgresult(result)
             answers.append(rows.load_rows(0, result.ntuples, tuple))
         return answers
