@@ -14,24 +14,16 @@ import pytest
 
 from eventstore import schema
 from eventstore.errors import (
-    EpochFenced,
     InvalidRequest,
-    NameInUse,
     NoDatabase,
     StoreUnavailable,
-    VersionConflict,
 )
-from eventstore.events import Event
 from eventstore.home_events import CoordinatorStarted
 from eventstore.reader import Reader
-from eventstore.statements import Statements
 from eventstore.store import EventStore
-from projections.agents import AgentsProjection
-from tests.store.agents import RUNNING, STARTED, append
 from tests.store.conftest import Database
 from tests.support.cluster import Cluster
-from tests.support.histories import BOOT, new, note, spawning
-from tests.support.proxy import proxied
+from tests.support.histories import BOOT, new, note
 
 pytestmark = pytest.mark.postgres
 ROOT = Path(__file__).parent.parent.parent
@@ -77,78 +69,6 @@ def test_the_database_refuses_to_change_history(url: str, statement: str) -> Non
             owner.execute(statement.encode())
         assert list(store.read()) == before
         assert store.verify().is_intact
-
-
-def test_an_append_takes_one_round_trip_and_two_after_somebody_elses(cluster: Cluster, url: str) -> None:
-    """Who appends alone only checks what is known; else the lock with all questions first, then rows and COMMIT."""
-    with (
-        proxied(cluster.directory) as proxy,
-        EventStore.open(proxy.url(url), home="home-1", host="host-1", inline=[AgentsProjection()]) as store,
-    ):
-
-        def trips(agent: str, *events: Event, after: int = 0) -> int:
-            before = proxy.asked
-            append(store, agent, *events, after=after)
-            return proxy.asked - before
-
-        append(store, "a1", spawning(name="n1"))
-        assert trips("a2", spawning(name="n2"), STARTED) == 2
-        assert (trips("a2", RUNNING, after=2), trips("a3", spawning(name="n3"))) == (1, 1)
-        somebody_else(url)
-        assert trips("a4", spawning(name="n4")) == 4  # what was believed was wrong, and is rolled back
-        assert (trips("a4", STARTED, after=1), trips("a4", RUNNING, after=2)) == (2, 1)
-
-
-def somebody_else(url: str, name: str = "note") -> None:
-    """Appends an event as another process does."""
-    with EventStore.open(url, home="home-2", host="host-2", inline=[AgentsProjection()]) as other:
-        other.append(f"x/{name}", [new(note())], expected_version=0, epoch=None)
-
-
-def test_what_is_refused_for_a_wrong_belief_is_asked_again(url: str) -> None:
-    """The same answers as from a log that is looked at first: a retry, a conflict, a name, an old epoch."""
-    inline = [AgentsProjection()]
-    with EventStore.open(url, home="home-1", host="host-1", inline=inline) as store:
-        store.begin_epoch(lambda number: new(note()), stream="home/1")
-        for number in range(3):
-            append(store, f"a{number}", spawning(name=f"n{number}"))
-        event = new(note())
-        with EventStore.open(url, home="home-1", host="host-1", inline=[AgentsProjection()]) as other:
-            first = other.append("x/1", [event], expected_version=0, epoch=None)
-            append(other, "b", spawning(name="taken"))
-            append(other, "a1", STARTED, after=1)
-        assert store.append("x/1", [event], expected_version=0, epoch=None) == first
-        for _ in range(3):  # until it believes again
-            store.append("y/1", [new(note())], expected_version=len([*store.read(stream="y/1")]), epoch=None)
-        assert store.append("x/1", [event], expected_version=0, epoch=None) == first
-        with pytest.raises(NameInUse, match="taken"):
-            append(store, "c", spawning(name="taken"))
-        for expected in (0, 5):
-            with pytest.raises(VersionConflict) as conflict:
-                store.append("y/1", [new(note())], expected_version=expected, epoch=None)
-            assert conflict.value.actual == 3
-        with pytest.raises(VersionConflict):
-            append(store, "a1", RUNNING, after=1)
-        with EventStore.open(url, home="home-1", host="host-1") as successor:
-            successor.begin_epoch(lambda number: new(note()), stream="home/1")
-        with pytest.raises(EpochFenced):
-            store.append("y/1", [new(note())], expected_version=3, epoch=1)
-        assert store.verify().is_intact
-
-
-def test_many_rows_and_a_text_that_no_column_can_hold(url: str) -> None:
-    """Rows go many to a statement, in order, whatever their number; what libpq would cut off is refused."""
-    with EventStore.open(url, home="home-1", host="host-1") as store:
-        for count in (1, 16, 17, 64, 171):
-            events = [new(note(str(number))) for number in range(count)]
-            store.append(f"x/{count}", events, expected_version=0, epoch=None)
-            assert [row.event_id for row in store.read(stream=f"x/{count}")] == [
-                one.event_id for one in events
-            ]
-        assert store.verify().is_intact
-        with pytest.raises(InvalidRequest, match="NUL"), store.write() as connection:
-            Statements(connection).run("INSERT INTO epochs (home, epoch) VALUES (?, ?)", ("a\0b", 1))
-        store.append("x/1", [new(note())], expected_version=1, epoch=None)
 
 
 def test_who_may_only_read_cannot_keep_others_from_writing(cluster: Cluster, url: str) -> None:
