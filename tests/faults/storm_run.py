@@ -21,6 +21,7 @@ from tests.support.preloaded import Child, preloaded
 MANY = 12  # agents at a time
 ENSURED = ("ends with 7", "runs", "is restarted")  # what `ensure` is asked for, by the number in its name
 COMMAND_SECONDS = 60.0
+SLOWER = 3.0  # as which everything is with a server; who is killed at once has done nothing yet
 STARTED = "SELECT data FROM events WHERE type = 'STARTED'"
 REFUSALS = ("InvalidRequest", "NameInUse", "StartFailed", "TimedOut", "UnknownAgent")
 CRASHED, DAMAGED = 125, 6  # exit codes of `outlive` that nothing here may lead to
@@ -42,6 +43,7 @@ class Storm:
         self._coordinator: Driven | None = None
         self._commands: list[Command] = []
         self._names = 0
+        self._pace = 1.0 if run.database is None else SLOWER
         self._wrong: list[str] = []
         self.counts: Counter[str] = Counter()
 
@@ -80,7 +82,7 @@ class Storm:
             self._give(order)
         for order in step.commands:
             self._start(order)
-        time.sleep(step.pause)
+        time.sleep(step.pause * self._pace)
         self._blow(step)
         if step.keeps_snapshot and self._run.has_log():
             self._run.snapshot()
@@ -174,7 +176,7 @@ class Storm:
             self._strike(self._coordinators())
             self._end_commands()
             self._coordinator = self._open()
-            time.sleep(step.recovery_pause)
+            time.sleep(step.recovery_pause * self._pace)
             self.counts["coordinator while it opened its home"] += 1
             self._strike(self._coordinators())
             return

@@ -116,6 +116,20 @@ def proxy(own: Cluster) -> Iterator[Proxy]:
         yield proxy
 
 
+def test_the_answer_that_was_lost_was_that_to_a_begin(url: str, proxy: Proxy) -> None:
+    """What the proxy loses is a COMMIT, or the answer to it: the event is not there, or it is."""
+    with EventStore.open(proxy.url(url), home="home-1", host="host-1") as store:
+        store.append("x/1", [new(note())], expected_version=0, epoch=None)
+        proxy.loses = 1
+        with pytest.raises(StoreUnavailable):
+            store.append("x/1", [new(note())], expected_version=1, epoch=None)
+        assert store.head().position == 2
+        proxy.drops = 1
+        with pytest.raises(StoreUnavailable):
+            store.append("x/1", [new(note())], expected_version=2, epoch=None)
+        assert store.head().position == 2
+
+
 @pytest.mark.parametrize("rounds", [10, pytest.param(200, marks=pytest.mark.faults)])
 def test_answers_lost_after_commit_and_connections_cut(
     url: str, proxy: Proxy, tally: Tally, rounds: int

@@ -1,4 +1,4 @@
-"""A way to a PostgreSQL server that can be cut, that can fall silent, and that can lose the answer to a COMMIT."""
+"""A way to a PostgreSQL server that can be cut, fall silent, and lose a COMMIT or the answer to it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from typing import Literal
 from tests.support.cluster import PORT
 
 State = Literal["open", "cut", "silent"]
+COMMIT = b"COMMIT\0"  # at the end of a message; "READ COMMITTED" is in that which begins a transaction
 _LOOK_SECONDS = 0.02
 
 
 class Proxy:
-    """Listens in `directory` as the server does in its own. `lost`: how many answers to a COMMIT never came.
+    """Listens in `directory` as the server does in its own. `asked`: how often a client said something.
 
-    `asked`: how often a client said something.
+    The next `loses` answers to a COMMIT never come, `lost` have not; the next `drops` COMMITs never arrive.
     """
 
     def __init__(self, directory: Path, upstream: Path) -> None:
@@ -34,7 +35,7 @@ class Proxy:
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
         self.state: State = "open"
-        self.loses = 0
+        self.loses = self.drops = 0
         self.lost = 0
         self.asked = 0
 
@@ -82,7 +83,10 @@ class Proxy:
                         return
                     if one is client:
                         self.asked += 1
-                        is_lost = self.loses > 0 and b"COMMIT" in data
+                        if self.drops > 0 and COMMIT in data:
+                            self.drops -= 1
+                            return
+                        is_lost = self.loses > 0 and COMMIT in data
                         server.sendall(data)
                     elif is_lost:
                         self.loses -= 1
