@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection
 
 from eventstore import events as ev
 from eventstore.appending import Batch
-from eventstore.errors import IllegalTransition, InvalidRequest, NameInUse, VersionConflict
+from eventstore.errors import IllegalTransition, InvalidRequest, NameInUse, StoreDamaged, VersionConflict
 from eventstore.record import RecordedEvent
 from eventstore.store import EventStore
 from projections.agents import AgentsProjection
@@ -237,3 +238,20 @@ def test_a_conflict_leaves_the_rows(store: EventStore) -> None:
 def test_every_event_type_can_be_applied() -> None:
     """The histories above are drawn from all types an agent's stream can hold."""
     assert {event.TYPE for event in samples()} == {cls.TYPE for cls in ev.AgentEvent.__args__}
+
+
+@pytest.mark.damages
+@pytest.mark.parametrize("other", ["labelled", "x"])
+def test_a_name_in_a_row_that_is_only_a_label_in_the_log_is_refused(database: Database, other: str) -> None:
+    """The name of an agent is that of its SPAWNING event, however alike other words in it look."""
+    head = database.path.with_name("head")
+    inline = [AgentsProjection()]
+    spawned = spawning(name='say "na\\me" ☃')
+    labels = {"name": "labelled", "spec": "{", "team": ',"name":"x",'}
+    store = database.open(inline=inline, head=head)
+    append(store, "a1", replace(spawned, spec=replace(spawned.spec, labels=labels)), STARTED, RUNNING)
+    store.close()
+    database.open(inline=inline, head=head).close()
+    database.edit(f"UPDATE agents SET name = '{other}'")
+    with pytest.raises(StoreDamaged, match=f"name of agent/a1 is '{other}'"):
+        database.open(inline=inline, head=head)
