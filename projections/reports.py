@@ -120,6 +120,7 @@ FINGERPRINTS = FAILURES._replace(
         Column("first_failed_at", "instant", "min(over_at)"),
         Column("last_failed_at", "instant", "max(over_at)"),
         Column("cause", "text", "min(cause)"),
+        Column("exit", "text", "min(exit_kind || coalesce(' ' || coalesce(exit_code, exit_signal), ''))"),
         Column("error_line", "text", "min(error_line)"),
     ),
     chart="failures",

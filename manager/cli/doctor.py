@@ -17,6 +17,7 @@ from manager.cli.holder import is_held
 from manager.cli.render import Column, show_table
 from manager.cli.session import Session, current, shared_options, write_json
 from manager.evidence import known_head, unknown_attempts
+from projections.checkpoints import FOLLOWING_VERSIONS, behind, checkpoints
 from projections.quantities import counted, size_text
 
 if TYPE_CHECKING:
@@ -176,13 +177,7 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
     if not reader.is_guarded():
         advice = "run `outlive verify` to see whether it was, then `outlive db upgrade` to put them back"
         yield Check("triggers", "bad", f"{UNGUARDED}; {advice}")
-    behind = [f"{name} at {position}" for name, position in _projections(reader) if position != head.position]
-    if behind:
-        yield Check(
-            "projections",
-            "warning",
-            f"{', '.join(behind)}, the log at {head.position}; run `outlive rebuild`",
-        )
+    yield _projections(reader, head.position)
     yield _head_outside(reader, home)
     leftovers = unknown_attempts(home, reader)
     if leftovers:
@@ -193,10 +188,21 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
         yield Check("attempts", "warning", detail)
 
 
-def _projections(reader: Reader) -> list[tuple[str, int]]:
-    return [
-        (str(name), int(position)) for name, position in reader.rows("SELECT name, position FROM projections")
+def _projections(reader: Reader, head: int) -> Check:
+    """Rows of agents are never behind the log; those that follow it are brought up to it by the next report."""
+    kept = checkpoints(reader)
+    wrong = [
+        f"{name} at {position}"
+        for name, (_, position) in kept.items()
+        if position > head or (position < head and name not in FOLLOWING_VERSIONS)
     ]
+    if wrong:
+        return Check(
+            "projections", "warning", f"{', '.join(wrong)}, the log at {head}; run `outlive rebuild`"
+        )
+    late = behind(reader)
+    detail = f"{counted(late, 'event')} behind the log; the next report or coordinator takes them in"
+    return Check("projections", "ok", detail if late else "up to the log")
 
 
 def _no_database(home: Home) -> Check:

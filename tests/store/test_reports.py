@@ -98,8 +98,13 @@ def test_failures_by_cause_and_outcome(history: tuple[Reader, Path], by: str) ->
     _held(history, "failures", by)
 
 
+def _words(exit_: dict[str, Any]) -> str:
+    kind = str(exit_["kind"])
+    return kind if kind == "unknown" else f"{kind} {exit_[kind]}"
+
+
 def test_alike_failures_are_counted_together(history: tuple[Reader, Path]) -> None:
-    """By fingerprint: how many, of how many agents, first and last seen, with their cause and line."""
+    """By fingerprint: how many, of how many agents, first and last seen, with their cause, exit and line."""
     reader, path = history
     with sqlite3.connect(path) as connection:
         rows = connection.execute(
@@ -109,6 +114,7 @@ def test_alike_failures_are_counted_together(history: tuple[Reader, Path]) -> No
     connection.close()
     exits: dict[tuple[str, int], dict[str, Any]] = {}
     wanted: dict[str, list[tuple[str, int, str]]] = {}
+    ends: dict[str, str | None] = {}
     for stream, attempt, kind, at, text in rows:
         data = json.loads(text)
         if kind == "ZOMBIE_REAPED":
@@ -118,15 +124,17 @@ def test_alike_failures_are_counted_together(history: tuple[Reader, Path]) -> No
         output = data.get("last_output") or {"text": data.get("message") or data["reason"]}
         lines = output["text"].splitlines()
         alike = fingerprint(data.get("cause", "unknown"), ended and ended["exit"], lines)
+        ends[alike.id] = None if ended is None else _words(ended["exit"])
         over = ended["ended_at"] if ended and ended["ended_at"] is not None else at
         wanted.setdefault(alike.id, []).append((stream, over, alike.line))
     found = report(reader, "failures", by="fingerprint", now=NOW)
     assert len(found.rows) == len(wanted) > 5
-    for mark, failures, agents, first, last, _, line in found.rows:
+    for mark, failures, agents, first, last, _, end, line in found.rows:
         mine = wanted[mark]
         assert failures == len(mine)
         assert agents == len({stream for stream, _, _ in mine})
         assert (first, last) == (min(at for _, at, _ in mine), max(at for _, at, _ in mine))
+        assert end == ends[mark]  # all of them ended so, and "ended with signal <n>" does not say by which
         assert {line} == {one for _, _, one in mine}
 
 
