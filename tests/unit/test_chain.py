@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eventstore import chain
+from eventstore.record import Head
 
 Row = tuple[Any, ...]
 
@@ -214,3 +215,19 @@ def test_what_else_can_be_said_of_a_log() -> None:
     gone = chain.missing(5)
     assert (gone.is_intact, gone.position, gone.problem) == (False, 5, "row missing")
     assert (gone.checked, gone.head_position) == (0, 4)
+
+
+def test_a_log_is_held_against_what_it_was_known_to_be() -> None:
+    """Cut off: bad from where it ends. Another one: no row counts as checked beyond those that others vouch for."""
+    rows = _log(9)
+    good, hashes = chain.verify(rows), {row[0]: row[17] for row in rows}
+    for known, found in ((Head(0, bytes(32), 0), None), (Head(5, hashes[5], 50), hashes[5])):
+        assert chain.compare(good, known, found).is_intact
+    cut = chain.compare(good, Head(12, bytes(32), 120), None)
+    assert (cut.position, cut.problem, cut.checked) == (10, "tail missing", 9)
+    for agreed in (0, 4):
+        other = chain.compare(good, Head(7, bytes(32), 70), hashes[7], agreed=agreed)
+        assert (other.is_intact, other.position, other.problem) == (False, 7, "another log")
+        assert other.checked == agreed
+    last = chain.verify(rows[3:], start=4, previous_hash=rows[2][17])
+    assert chain.compare(last, Head(7, bytes(32), 70), hashes[7], agreed=4).checked == 1

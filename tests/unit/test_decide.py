@@ -175,7 +175,11 @@ def test_a_stop_that_only_waits_for_the_record_of_the_exit_claims_no_more_signal
     gone = do.AdvanceStop(detail="full", is_tree_gone=True)
     last = (state.phase.stop.deadline_at or 0) + round(sum(state.phase.stop.grace_seconds[1:]) * SECOND)
     assert decide(state, gone, last - 1) == []
-    assert decide(state, gone, last) == [StopTimedOut(attempt=state.attempt, detail="full")]
+    said = decide(state, gone, last)
+    assert said == [StopTimedOut(attempt=state.attempt, detail="full")]
+    told = fold(state, said)
+    assert told is not None
+    assert decide(told, gone, last + 60 * SECOND) == []
 
 
 def test_a_kill_overtakes_a_slow_stop_once() -> None:
