@@ -89,12 +89,14 @@ def _content(row: Sequence[Any]) -> bytes:
     numbers = _INTEGERS.pack(
         8, position, 8, version, 8, schema_version, 8, epoch, 8, occurred_at, 8, recorded_at
     )
-    trial = _NULL if attempt is None else _INTEGER.pack(8, attempt)
-    return b"".join((numbers, trial, *map(_field, row[7:16])))
-
-
-def _field(text: bytes | None) -> bytes:
-    return _NULL if text is None else len(text).to_bytes(4, "big") + text
+    parts = [numbers, _NULL if attempt is None else _INTEGER.pack(8, attempt)]
+    for text in row[7:16]:
+        if text is None:
+            parts.append(_NULL)
+        else:
+            parts.append(len(text).to_bytes(4, "big"))
+            parts.append(text)
+    return b"".join(parts)
 
 
 def link(previous_hash: bytes, leaf_hash: bytes) -> bytes:

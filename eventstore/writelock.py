@@ -65,8 +65,7 @@ class WriteLock:
                 self._take(self._lock_fd, self._lock_path, deadline, wait_seconds)
                 crash_point("store.after_lock")
             finally:
-                with self._given_up_at_last():
-                    fcntl.flock(self._queue_fd, fcntl.LOCK_UN)
+                self._give_up(self._queue_fd)
             if self._lock_fd < 0:
                 raise StoreUnavailable(f"cannot give up {self._queue_path}; try again")
             crash_point("store.after_unqueue")
@@ -76,8 +75,7 @@ class WriteLock:
 
     def __exit__(self, *_: object) -> None:
         crash_point("store.before_unlock")
-        with self._given_up_at_last():
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        self._give_up(self._lock_fd)
         crash_point("store.after_unlock")
         self._thread_lock.release()
 
@@ -88,11 +86,10 @@ class WriteLock:
                 os.close(descriptor)
         self._queue_fd = self._lock_fd = -1
 
-    @contextmanager
-    def _given_up_at_last(self) -> Iterator[None]:
-        """What cannot be unlocked inside would stop all writers: closing the file gives it up, too."""
+    def _give_up(self, descriptor: int) -> None:
+        """Unlock. What cannot be unlocked inside would stop all writers: closing the file gives it up, too."""
         try:
-            yield
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         except OSError:
             self.close()
 

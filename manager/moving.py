@@ -21,7 +21,7 @@ from manager.verification import verify_home
 from manager.view import database_url
 from projections.aside import in_order
 from projections.checking import differences
-from projections.rows import values
+from projections.rows import values_of
 
 _GUARDED = ("events", "epochs", "pruned")
 
@@ -96,7 +96,7 @@ def _copy_table(reader: Reader, statements: Statements, table: Table) -> None:
     insert = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 (our own names)
     rows = in_order(reader.rows, table)
     while page := list(islice(rows, PAGE_ROWS)):
-        statements.run_many(insert, values(table, page))
+        statements.run_many(insert, list(map(values_of(table), page)))
 
 
 def _require_same(target: str, head: Head) -> None:

@@ -22,7 +22,7 @@ from eventstore.state import AgentState, Ended, Failure, Live, State, Stop, Wait
 from eventstore.statements import AMONG, EACH, Query, Rows, Statements, texts
 from eventstore.values import Exit, ExitedBySignal, ExitedWithCode, ExitUnknown
 from projections import recent, tables
-from projections.rows import Row, json_list, json_object, upsert, values
+from projections.rows import Row, json_list, json_object, upsert, values_of
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -66,6 +66,7 @@ class AgentsProjection:
         self._attempts = attempts
         self._upsert_agents = upsert(agents)
         self._upsert_attempts = upsert(attempts)
+        self._agent_values, self._attempt_values = values_of(agents), values_of(attempts)
         self._recent: dict[str, AgentState] = {}  # agent → its state after its last event
 
     def question(self, home: str, drafts: Iterable[Draft]) -> Query:
@@ -108,9 +109,9 @@ class AgentsProjection:
         rows.sort(key=lambda row: -row["is_final"])  # a name is given back before it is taken
         self._require_free_names(statements, rows, were_live, _holders(mine, answer))
         if rows:
-            statements.run_many(self._upsert_agents, values(self._agents, rows))
+            statements.run_many(self._upsert_agents, list(map(self._agent_values, rows)))
             attempts = [attempt_row(agent_id, *pair) for (agent_id, _), pair in touched.items()]
-            statements.run_many(self._upsert_attempts, values(self._attempts, attempts))
+            statements.run_many(self._upsert_attempts, list(map(self._attempt_values, attempts)))
             self._remember(states)
 
     def forget(self) -> None:

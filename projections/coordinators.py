@@ -12,7 +12,7 @@ from eventstore.record import RecordedEvent
 from eventstore.statements import Statements
 from projections import tables
 from projections.checkpoints import FOLLOWING_VERSIONS
-from projections.rows import Row, upsert, values
+from projections.rows import Row, upsert, values_of
 
 Key = tuple[str, int]
 _FOUND = ("reattached", "ended", "lost", "never_started", "resumed_stops")
@@ -28,6 +28,7 @@ class CoordinatorsProjection:
     def __init__(self, coordinators: Table = tables.coordinators) -> None:
         self._table = coordinators
         self._upsert = upsert(coordinators)
+        self._values = values_of(coordinators)
         self._columns = [column.name for column in coordinators.columns]
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
@@ -39,7 +40,7 @@ class CoordinatorsProjection:
                 key = (event.home, event.epoch)
                 row = rows[key] if key in rows else self._known(statements, key)
                 rows[key] = coordinator_row(row, event)
-        statements.run_many(self._upsert, values(self._table, list(rows.values())))
+        statements.run_many(self._upsert, list(map(self._values, rows.values())))
 
     def _known(self, statements: Statements, key: Key) -> Row | None:
         query = f"SELECT * FROM {self._table.name} WHERE home = ? AND epoch = ?"  # noqa: S608 (our own names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -24,9 +24,9 @@ def upsert(table: Table) -> str:
     )
 
 
-def values(table: Table, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """The parameters of `upsert` for each row."""
-    return list(map(itemgetter(*(column.name for column in table.columns)), rows))
+def values_of(table: Table) -> Callable[[Row], tuple[Any, ...]]:
+    """What makes the parameters of `upsert` of a row; to be kept, for it takes longer to make than a row."""
+    return itemgetter(*(column.name for column in table.columns))
 
 
 @lru_cache(maxsize=1024)

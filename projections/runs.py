@@ -17,7 +17,7 @@ from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of, exit_columns
 from projections.checkpoints import FOLLOWING_VERSIONS
 from projections.fingerprint import fingerprint, of_line
-from projections.rows import Row, json_list, json_object, upsert, values
+from projections.rows import Row, json_list, json_object, upsert, values_of
 
 Key = tuple[str, int]
 _KEYS_A_QUERY = 400
@@ -32,6 +32,7 @@ class RunsProjection:
     def __init__(self, runs: Table = tables.runs) -> None:
         self._table = runs
         self._upsert = upsert(runs)
+        self._values = values_of(runs)
         self._columns = [column.name for column in runs.columns]
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
@@ -54,7 +55,7 @@ class RunsProjection:
                 touched |= {
                     key: _erased(row) for key, row in rows.items() if row["output_digest"] in erasure.digests
                 }
-        statements.run_many(self._upsert, values(self._table, list(touched.values())))
+        statements.run_many(self._upsert, list(map(self._values, touched.values())))
 
     def _known(self, statements: Statements, keys: list[Key]) -> dict[Key, Row]:
         found: dict[Key, Row] = {}

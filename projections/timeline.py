@@ -15,7 +15,7 @@ from eventstore.statements import Statements
 from projections import tables
 from projections.agents import STREAM_PREFIX, agent_id_of
 from projections.checkpoints import FOLLOWING_VERSIONS
-from projections.rows import Row, upsert, values
+from projections.rows import Row, upsert, values_of
 from projections.sentences import sentence
 
 _IDS_A_QUERY = 500
@@ -40,6 +40,7 @@ class TimelineProjection:
     def __init__(self, timeline: Table = tables.timeline) -> None:
         self._table = timeline
         self._upsert = upsert(timeline)
+        self._values = values_of(timeline)
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Take in events that follow those taken in before."""
@@ -53,7 +54,7 @@ class TimelineProjection:
             rows.append(row)
             if row["agent_id"] is not None:
                 standing[row["agent_id"]] = Standing(row["name"], row["state_after"])
-        statements.run_many(self._upsert, values(self._table, rows))
+        statements.run_many(self._upsert, list(map(self._values, rows)))
 
     def _standing(self, statements: Statements, ids: list[str]) -> dict[str, Standing]:
         found: dict[str, Standing] = {}

@@ -50,6 +50,7 @@ ALLOWED = {
     "eventstore.sqlite_file.connect_read_only": ONLY_A_LOOK,
     "eventstore.postgres_query.ask": ONLY_A_LOOK,
     "eventstore.sqlite_query.ask": ONLY_A_LOOK,
+    "eventstore.writelock._give_up": CALLERS_HAVE_THEM,
     "eventstore.writelock._take": CALLERS_HAVE_THEM,
     "eventstore.writing._committing": CALLERS_HAVE_THEM,
     "eventstore.crashpoints": "it is the crash",
