@@ -79,9 +79,9 @@ def as_text(found: PostMortem, session: Session) -> str:
 def as_markdown(found: PostMortem, session: Session) -> str:
     """For an issue or a report: the same, as CommonMark in which no text of the agent is markup."""
     from manager.why.sections import sections
-    from manager.why.words import summary
+    from manager.why.words import summary, title
 
-    lines = [f"# Why {_plain(found.name)} ended", "", f"**{_plain(summary(found))}**"]
+    lines = [f"# {_plain(title(found))}", "", f"**{_plain(summary(found))}**"]
     for section in sections(found, lambda at: time_text(at, utc=session.utc)):
         lines += ["", f"## {section.title.capitalize()}", ""]
         if section.is_output:

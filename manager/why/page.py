@@ -76,6 +76,7 @@ def page(found: PostMortem, life: Life, *, zone: tzinfo | None, made_at: int) ->
         style=Markup(style),  # noqa: S704 (our own file)
         style_hash=b64encode(sha256(style.encode()).digest()).decode(),
         summary=_shortened(words.summary(found)),
+        title=words.title(found),
         cause=found.verdict.cause,
         exit="" if found.verdict.exit is None else exit_text(found.verdict.exit),
         asked=[(one, words.asked_text(one)) for one in found.asked],

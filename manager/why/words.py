@@ -23,6 +23,11 @@ MICROSECONDS = 1_000_000
 STEADY = 0.02  # of its memory in all: less growth than this is none
 
 
+def title(found: PostMortem) -> str:
+    """What a page about it is called."""
+    return f"Why {found.name} ended" if found.is_over else f"{found.name} has not ended"
+
+
 def summary(found: PostMortem) -> str:
     """What happened, in one sentence. Not made harmless: that is the renderer's business."""
     who = f"{found.name} (attempt {found.attempt})"

@@ -74,6 +74,9 @@ def test_of_an_earlier_moment_it_tells_what_was_known_then(outlive: CommandLine)
     then = outlive.json("at", places["RUNNING"], "why", "a")
     assert then["verdict"]["cause"] == "still running"
     assert then["proof"]["head"]["position"] == int(places["RUNNING"])
+    for form, heading in (("markdown", "# a has not ended"), ("html", "<title>a has not ended</title>")):
+        page = outlive("at", places["RUNNING"], "why", "a", "--format", form).stdout
+        assert heading in page.splitlines()  # it was called "Why a ended"
     then = outlive.json("at", places["FAILED"], "why", "a")
     assert (then["verdict"]["cause"], then["alike"]["count"]) == ("exit", 0)
     assert outlive.json("why", "a")["alike"]["count"] == 1
