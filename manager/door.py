@@ -22,9 +22,14 @@ _T = TypeVar("_T")
 
 
 @contextlib.contextmanager
-def open_door(home: Path, database_url: str | None, *, actor: str, takeover: bool = False) -> Iterator[Door]:
-    """A door to the home; it opens at its first use, and is closed behind the block."""
-    door = Door(home, database_url, actor=actor, takeover=takeover)
+def open_door(
+    home: Path, database_url: str | None, *, actor: str, takeover: bool = False, only_asks: bool = False
+) -> Iterator[Door]:
+    """A door to the home; it opens at its first use, and is closed behind the block.
+
+    `only_asks`: whoever holds the home; raises `NoCoordinator` where nobody does.
+    """
+    door = Door(home, database_url, actor=actor, takeover=takeover, only_asks=only_asks)
     try:
         yield door
     finally:
@@ -34,11 +39,14 @@ def open_door(home: Path, database_url: str | None, *, actor: str, takeover: boo
 class Door:
     """What commands do. Methods raise as those of `Manager` do; `HomeBusy` when a holder does not answer."""
 
-    def __init__(self, home: Path, database_url: str | None, *, actor: str, takeover: bool) -> None:
+    def __init__(
+        self, home: Path, database_url: str | None, *, actor: str, takeover: bool, only_asks: bool
+    ) -> None:
         self._home = home
         self._url = database_url
         self._actor = actor
         self._takeover = takeover
+        self._only_asks = only_asks
         self._manager: Manager | None = None
 
     def close(self) -> None:
@@ -152,6 +160,8 @@ class Door:
         announce: bool = False,
         ends_agents: bool = False,
     ) -> _T:
+        if self._only_asks:
+            return there()
         deadline = time.monotonic() + ASK_SECONDS
         while True:
             try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from eventstore.errors import InvalidRequest, OutliveError
+from eventstore.errors import InvalidRequest, OutliveError, StoreUnavailable
 from manager.cli import exit_codes
 from manager.cli.options import GRACE, SIGNAL, agent_argument, agents_argument
 from manager.cli.session import Session, changing_options, complain, current, say, write, write_json
@@ -111,11 +111,15 @@ def _end(
             "give AGENT... or --all" if not references else "give AGENT... or --all, not both"
         )
     session = current()
-    view = session.view()
-    if every:
-        found = view.agents(vitals=False)
-    else:
-        found = list({status.id: status for status in map(view.agent, references)}.values())
+    try:
+        view = session.view()
+        if every:
+            found = view.agents(vitals=False)
+        else:
+            found = list({status.id: status for status in map(view.agent, references)}.values())
+    except StoreUnavailable as away:
+        _show(session, _without_the_log(session, references, order, away))
+        return exit_codes.DONE
     live = [status for status in found if not status.is_final]
     for status in found:
         if status.is_final:
@@ -132,6 +136,27 @@ def _end(
             f"cannot confirm that {status.name} has ended: it is {status.state}; see `outlive status {status.name}`"
         )
     return exit_codes.TIMED_OUT if timed_out else exit_codes.DONE
+
+
+def _without_the_log(
+    session: Session,
+    references: Sequence[str],
+    order: Callable[[Door, list[str]], list[AgentStatus]],
+    away: StoreUnavailable,
+) -> list[AgentStatus]:
+    """By the coordinator that runs, which knows its living agents by name; nobody else does."""
+    from manager.control import NoCoordinator
+
+    if not references:
+        raise away
+    try:
+        with session.door(only_asks=True) as door:
+            return order(door, list(references))
+    except NoCoordinator as nobody:
+        raise StoreUnavailable(
+            f"{away}; no coordinator runs, which would know {', '.join(references)} without it: try again when it is"
+            f" back; until then, what runs has its name and pid in {session.home}/agents/*/*/status.json"
+        ) from nobody
 
 
 def _carry_out(

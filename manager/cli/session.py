@@ -67,11 +67,13 @@ class Session:
             self.is_warned = True
         return view
 
-    def door(self) -> AbstractContextManager[Door]:
-        """For changing: this process as a short-lived coordinator, or the one that holds the home."""
+    def door(self, *, only_asks: bool = False) -> AbstractContextManager[Door]:
+        """For changing: as a short-lived coordinator, or by the one that holds the home (`only_asks`: by it alone)."""
         from manager.door import open_door
 
-        return open_door(self.home, self.database_url, actor=actor(), takeover=self.takeover)
+        return open_door(
+            self.home, self.database_url, actor=actor(), takeover=self.takeover, only_asks=only_asks
+        )
 
     def require_present(self, option: str) -> None:
         """Raise `InvalidRequest` for an option that waits for something new where the past is shown."""

@@ -219,24 +219,48 @@ def _has_ended(manager: Manager, agent: str) -> bool:
         return False
 
 
+def test_stop_by_name_while_the_server_is_down(home: Path, url: str, cluster: Cluster) -> None:
+    """A coordinator that runs knows the name; where none does, it is said who would, and where the pid is."""
+    with Manager.open(home, url) as manager:
+        manager.spawn(program(home, "sleep", "1000"), "kept")
+        stopped = manager.spawn(program(home, "sleep", "1000"), "stopped")
+        cluster.stop()
+        try:
+            asked = outlive(home, url, "stop", "stopped")
+            assert (asked.returncode, "cannot record that stopped was stopped" in asked.stderr) == (7, True)
+            assert not runs(stopped.pid or 0)
+        finally:
+            cluster.start()
+        eventually(lambda: _has_ended(manager, "stopped"), "the log is caught up", seconds=30)
+        assert data(manager, "stopped", "STOP_REQUESTED")[0]["cause"] == "user"
+    cluster.stop()
+    try:
+        asked = outlive(home, url, "stop", "kept")
+        assert (asked.returncode, "no coordinator runs, which would know kept" in asked.stderr) == (7, True)
+    finally:
+        cluster.start()
+    assert outlive(home, url, "stop", "kept").returncode == 0
+
+
+def outlive(home: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command on a home and its log."""
+    where = ["--home", str(home), "--database-url", url]
+    return preloaded.run(COMMAND, [*where, *words], env=os.environ, timeout=60)
+
+
 def test_commands_without_a_coordinator(homes: list[Path], url: str) -> None:
     """`run`, `ps --all-hosts`, `stop HOST/NAME` of another home: by the URL alone."""
     one, two = homes
-
-    def outlive(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-        where = ["--home", str(home), "--database-url", url]
-        return preloaded.run(COMMAND, [*where, *words], env=os.environ, timeout=60)
-
     for home in homes:
-        done = outlive(home, "run", "--name", "web", "--env", f"{MARK}={home}", "--", "sleep", "1000")
+        done = outlive(home, url, "run", "--name", "web", "--env", f"{MARK}={home}", "--", "sleep", "1000")
         assert done.returncode == 0, done.stderr
-    listed = outlive(one, "ps", "--all-hosts").stdout
+    listed = outlive(one, url, "ps", "--all-hosts").stdout
     assert listed.count("/web") == 2
-    assert outlive(one, "ps").stdout.count("RUNNING") == 1
-    its = outlive(two, "ps").stdout.splitlines()[1].split("\t")[1]
-    refused = outlive(one, "stop", its)
+    assert outlive(one, url, "ps").stdout.count("RUNNING") == 1
+    its = outlive(two, url, "ps").stdout.splitlines()[1].split("\t")[1]
+    refused = outlive(one, url, "stop", its)
     assert (refused.returncode, "do it there" in refused.stderr) == (2, True)
-    assert outlive(two, "stop", "web").returncode == 0
-    assert outlive(two, "verify").returncode == 0
-    assert outlive(one, "doctor").stdout.count("PostgreSQL") == 1
-    assert "web" in outlive(one, "at", "3", "ps", "--all").stdout
+    assert outlive(two, url, "stop", "web").returncode == 0
+    assert outlive(two, url, "verify").returncode == 0
+    assert outlive(one, url, "doctor").stdout.count("PostgreSQL") == 1
+    assert "web" in outlive(one, url, "at", "3", "ps", "--all").stdout
