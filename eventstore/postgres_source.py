@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -21,6 +22,8 @@ try:
     from psycopg import errors
     from psycopg.adapt import Loader
     from psycopg.conninfo import conninfo_to_dict
+    from psycopg.pq import Format
+    from psycopg.types.numeric import NumericBinaryLoader
 except ImportError as error:
     raise InvalidRequest(
         f"cannot open a PostgreSQL database: {error}; install the extra: pip install 'outlive[postgres]'"
@@ -44,6 +47,7 @@ _CONNECTION: dict[str, object] = {
 }
 ERRORS = (psycopg.Error,)
 
+_ONE = Decimal(1)
 _DAMAGE = (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted, errors.IndexCorrupted)
 _ASKED_WRONGLY = (psycopg.IntegrityError, psycopg.DataError, errors.RaiseException, errors.SyntaxError)
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
@@ -107,11 +111,25 @@ class _Number(Loader):
         return float(text) if b"." in text or b"N" in text else int(text)
 
 
+class _BinaryNumber(NumericBinaryLoader):
+    """The same in binary."""
+
+    def load(self, data: Any) -> int | float:  # type: ignore[override]
+        number = super().load(data)
+        return int(number) if number.is_finite() and number.same_quantum(_ONE) else float(number)
+
+
 class _Bytes(Loader):
     """A text as it is stored."""
 
     def load(self, data: Any) -> bytes:
         return bytes(data)
+
+
+class _BinaryBytes(_Bytes):
+    """The same in binary."""
+
+    format = Format.BINARY
 
 
 def connect(kind: type[Connected], place: Place, settings: str, **parameters: object) -> Connected:
@@ -125,6 +143,7 @@ def connect(kind: type[Connected], place: Place, settings: str, **parameters: ob
                     f"cannot use the {place.name}: its encoding is {encoding}; create it with ENCODING 'UTF8'"
                 )
             link.adapters.register_loader("numeric", _Number)
+            link.adapters.register_loader("numeric", _BinaryNumber)
             link.execute(settings.encode())
         except BaseException:
             link.close()
@@ -247,12 +266,13 @@ class PostgresSource:
         link.patience = READ_SECONDS
         if self._texts_as_bytes:
             link.adapters.register_loader("text", _Bytes)
+            link.adapters.register_loader("text", _BinaryBytes)
         return link
 
     def _fetch(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
-            if parameters:
-                cursor = self._link.execute(marked(sql).encode(), parameters)
+            if parameters:  # in binary: hashes as texts are twice as long
+                cursor = self._link.execute(marked(sql).encode(), parameters, binary=True)
             else:
                 cursor = self._link.execute(sql.encode())
             return [] if cursor.description is None else cursor.fetchall()
