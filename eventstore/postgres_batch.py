@@ -105,9 +105,11 @@ class BatchingLink(Link):
 
     def _execution(self, sql: str, parameters: Sequence[object]) -> Callable[[], None]:
         name = self._plans.get(sql) or self._prepare(sql, parameters)
-        values = [*map(_value, parameters)]
+        values = [
+            None if value is None else _BYTES.get(value.__class__, _text)(value) for value in parameters
+        ]
         self._waiting_bytes += len(sql) + sum(map(len, filter(None, values)))
-        formats = [_BINARY if isinstance(value, bytes) else _TEXT for value in parameters]
+        formats = [_BINARY if value.__class__ is bytes else _TEXT for value in parameters]
         return partial(self.pgconn.send_query_prepared, name, values, formats)
 
     def _prepare(self, sql: str, parameters: Sequence[object]) -> bytes:
@@ -170,12 +172,11 @@ def _together(sql: str, rows: Sequence[Sequence[object]]) -> Iterator[tuple[str,
         start += count
 
 
-def _value(value: object) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, int):
-        return b"%d" % value
-    text = str(value).encode()
-    if b"\0" in text:  # libpq would take what is before it
+def _text(value: object) -> bytes:
+    text = str(value)
+    if "\0" in text:  # libpq would take what is before it
         raise DataError("a text holds a NUL character")
-    return text
+    return text.encode()
+
+
+_BYTES: dict[type, Callable[[Any], bytes]] = {bytes: bytes, int: b"%d".__mod__, bool: b"%d".__mod__}
