@@ -1,12 +1,14 @@
 """Many threads, one commit: whoever comes first leads and commits for all that came meanwhile.
 
 A commit waits for the disk; while it does, others queue up, and the next leader takes all of them into one transaction.
-Nobody returns before the transaction that holds its events is durable.
+It waits for as many as there were before, a part of the time that their commit took: else whoever comes back first
+would commit alone, and the others wait for that. Nobody returns before the transaction with its events is durable.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -16,6 +18,7 @@ from eventstore.errors import StoreUnavailable
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
+PATIENCE = 0.25  # of the time of the commit before
 MAX_GROUP = 256  # orders in one commit; keeps a transaction to some tens of milliseconds
 
 
@@ -38,26 +41,33 @@ class GroupCommit(Generic[Work, Result]):
         self._mutex = threading.Lock()
         self._waiting: deque[_Ticket[Work, Result]] = deque()
         self._is_led = False
+        self._wanted = 1  # orders in the group before, and those that came meanwhile
+        self._patience = 0.0
+        self._is_full = threading.Event()
 
     def submit(self, work: Work) -> Result:
         """The result of `work`, once it is committed. Raises what `commit` answered or raised for it."""
         ticket: _Ticket[Work, Result] = _Ticket(work)
         with self._mutex:
             self._waiting.append(ticket)
+            if len(self._waiting) >= self._wanted:
+                self._is_full.set()
             if not self._is_led:
                 self._is_led = ticket.leads = True
         if not ticket.leads:
-            self._wait(ticket)
+            self._wait(ticket, ticket.ready.acquire)
         if ticket.leads:
+            if len(self._waiting) < self._wanted:
+                self._wait(ticket, lambda: self._is_full.wait(self._patience))
             self._lead(ticket)
         if isinstance(ticket.outcome, BaseException):
             raise ticket.outcome
         assert ticket.outcome is not None
         return ticket.outcome
 
-    def _wait(self, ticket: _Ticket[Work, Result]) -> None:
+    def _wait(self, ticket: _Ticket[Work, Result], wait: Callable[[], object]) -> None:
         try:
-            ticket.ready.acquire()
+            wait()
         except BaseException:  # a KeyboardInterrupt, say: the others must not wait for a leader that left
             with self._mutex:
                 if ticket in self._waiting:
@@ -69,6 +79,8 @@ class GroupCommit(Generic[Work, Result]):
     def _lead(self, own: _Ticket[Work, Result]) -> None:
         with self._mutex:
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+            self._is_full.clear()
+        begun_at = time.monotonic()
         try:
             outcomes = self._commit([ticket.work for ticket in group])
             for ticket, outcome in zip(group, outcomes, strict=True):
@@ -79,7 +91,9 @@ class GroupCommit(Generic[Work, Result]):
                     error if ticket is own or isinstance(error, Exception) else _interrupted(error)
                 )
         finally:
+            self._patience = PATIENCE * (time.monotonic() - begun_at)
             with self._mutex:
+                self._wanted = min(len(group) + len(self._waiting), MAX_GROUP)
                 self._hand_over()
             for ticket in group:
                 if ticket is not own:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -161,6 +162,22 @@ def test_an_interrupted_leader_leaves_no_one_waiting() -> None:
         assert not thread.is_alive()
     assert sorted(map(str, caught)) == sorted(map(str, [KeyboardInterrupt, StoreUnavailable]))
     assert group.submit("d") == "done d"
+
+
+def test_those_who_committed_together_do_so_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes back first waits a moment for the others: it committed alone, and every second commit was for one."""
+    monkeypatch.setattr("eventstore.groupcommit.PATIENCE", 100)
+    sizes: list[int] = []
+
+    def commit(works: Sequence[int]) -> list[int]:
+        sizes.append(len(works))
+        threading.Event().wait(0.002)  # as a disk
+        return list(works)
+
+    group: GroupCommit[int, int] = GroupCommit(commit)
+    threads = [threading.Thread(target=lambda: [group.submit(1) for _ in range(5)]) for _ in range(4)]
+    _run(threads)
+    assert (sum(sizes), len(sizes) <= 7) == (20, True), sizes
 
 
 def _run(threads: list[threading.Thread]) -> None:
