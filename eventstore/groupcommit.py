@@ -19,6 +19,7 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 PATIENCE = 0.25  # of the time of the commit before
+PATIENCE_SECONDS = 0.02  # at most: that commit may have waited a minute for a lock
 MAX_GROUP = 256  # orders in one commit; keeps a transaction to some tens of milliseconds
 
 
@@ -91,7 +92,7 @@ class GroupCommit(Generic[Work, Result]):
                     error if ticket is own or isinstance(error, Exception) else _interrupted(error)
                 )
         finally:
-            self._patience = PATIENCE * (time.monotonic() - begun_at)
+            self._patience = min(PATIENCE * (time.monotonic() - begun_at), PATIENCE_SECONDS)
             with self._mutex:
                 self._wanted = min(len(group) + len(self._waiting), MAX_GROUP)
                 self._hand_over()

@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.appending import Batch
 from eventstore.errors import StoreUnavailable, VersionConflict
-from eventstore.groupcommit import GroupCommit
+from eventstore.groupcommit import PATIENCE_SECONDS, GroupCommit
 from eventstore.store import EventStore
 from tests.store.conftest import Database
 from tests.store.writers import writers
@@ -167,6 +167,7 @@ def test_an_interrupted_leader_leaves_no_one_waiting() -> None:
 def test_those_who_committed_together_do_so_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes back first waits a moment for the others: it committed alone, and every second commit was for one."""
     monkeypatch.setattr("eventstore.groupcommit.PATIENCE", 100)
+    monkeypatch.setattr("eventstore.groupcommit.PATIENCE_SECONDS", 60)
     sizes: list[int] = []
 
     def commit(works: Sequence[int]) -> list[int]:
@@ -178,6 +179,18 @@ def test_those_who_committed_together_do_so_again(monkeypatch: pytest.MonkeyPatc
     threads = [threading.Thread(target=lambda: [group.submit(1) for _ in range(5)]) for _ in range(4)]
     _run(threads)
     assert (sum(sizes), len(sizes) <= 7) == (20, True), sizes
+
+
+def test_nobody_waits_for_others_as_long_as_for_a_lock() -> None:
+    """A commit that had waited a minute for a lock made the next leader wait a quarter of one."""
+
+    def commit(works: Sequence[int]) -> list[int]:
+        threading.Event().wait(0.2)
+        return list(works)
+
+    group: GroupCommit[int, int] = GroupCommit(commit)
+    group.submit(1)
+    assert group._patience == PATIENCE_SECONDS
 
 
 def _run(threads: list[threading.Thread]) -> None:
