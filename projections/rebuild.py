@@ -100,14 +100,18 @@ def _forget_strangers(statements: Statements) -> None:
 
 def _mend_epochs(statements: Statements) -> None:
     """Make the epochs those of the log. Their triggers, which keep them from going back, make way for it."""
-    logged = statements.rows(
-        "SELECT home, max(epoch) FROM events WHERE epoch > 0 GROUP BY home ORDER BY home"
-    )
-    if statements.rows("SELECT home, epoch FROM epochs ORDER BY home") == logged:
+    kept = "SELECT home, epoch FROM epochs"
+    logged = "SELECT home, max(epoch) FROM events WHERE epoch > 0 GROUP BY home"
+    # Compared where they are: a damaged text cannot be read.
+    wrong = [
+        f"SELECT 1 FROM ({one} EXCEPT {other}) AS wrong"  # noqa: S608
+        for one, other in ((kept, logged), (logged, kept))
+    ]
+    if not any(map(statements.rows, wrong)):
         return
     with statements.unguarded("epochs"):
         statements.run("DELETE FROM epochs")
-        statements.run_many("INSERT INTO epochs (home, epoch) VALUES (?, ?)", logged)
+        statements.run(f"INSERT INTO epochs (home, epoch) {logged}")
 
 
 def _chunks(after: int, until: int) -> Iterator[tuple[int, int]]:

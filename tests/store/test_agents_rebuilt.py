@@ -1,5 +1,6 @@
 """Rows made anew from the log are the same rows; a check tells where live ones differ."""
 
+import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -84,6 +85,19 @@ def test_a_rebuild_repairs_and_a_check_tells(database: Database, store: EventSto
     assert rebuild(store) == 12
     assert check(store) == []
     assert _dump(database.url) == before
+
+
+def test_an_epoch_whose_home_is_no_text_is_made_anew(tmp_path: Path) -> None:
+    """One flipped bit in it: whoever read it to compare it could not, and the rebuild that mends it ended there."""
+    path = tmp_path / "events.db"
+    with EventStore.open(f"sqlite:///{path}", home="h", host="x") as store:
+        epoch = store.begin_epoch(lambda _: new(note()), stream="home/1")
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("DROP TRIGGER epochs_forward")
+            connection.execute("UPDATE epochs SET home = CAST(x'e8' AS TEXT)")
+        rebuild(store)
+        assert check(store) == []
+        store.append("home/1", [new(note())], expected_version=1, epoch=epoch)
 
 
 def test_a_rebuild_among_appends_loses_none(store: EventStore) -> None:
