@@ -154,6 +154,11 @@ def test_a_database_that_is_away(home: Path, url: str, proxy: Proxy, how: str) -
             "ZOMBIE_REAPED",
             "CANCELLED",
         ]
+        # Its intent may have reached the log after all, in the message that was on its way.
+        eventually(
+            lambda: all(one.is_final for one in manager.statuses(all=True) if one.name == "refused"),
+            "what was refused is over",
+        )
         assert manager.spawn(program(home, "sleep", "1000"), "refused").state == "RUNNING"
         manager.kill_all()
 

@@ -145,10 +145,13 @@ NAMES = ("stopped", "killed", "other", "again")
 
 def test_a_command_that_ends_agents_started_what_was_due(home: Path) -> None:
     """To stop it then: now it starts nothing, of no agent; the next that starts or waits for one goes on with them."""
+    go = home.with_name("go")
+    ends = f"until [ -e {go} ]; do sleep 0.05; done; exit 1"
     with Manager.open(home) as manager:
         for name in NAMES:
-            spec = shell(home, "sleep 0.2; exit 1", restart=_policy(backoff_seconds=1.0, max_restarts=1))
+            spec = shell(home, ends, restart=_policy(backoff_seconds=2.0, max_restarts=1))
             manager.spawn(spec, name)
+        go.touch()
         for name in NAMES:
             eventually(lambda name=name: manager.status(name).state == "BACKOFF", "the back-off begins")  # type: ignore[misc]
         due = max(data(manager, name, "RESTART_SCHEDULED")[0]["due_at"] for name in NAMES)

@@ -218,7 +218,11 @@ def survivors_are_given_up() -> None:
     _replace(
         recovery,
         "_live",
-        lambda _: lambda live, observed, _: recovery._unknown(live, "not a child of ours", observed),
+        lambda _: (
+            lambda believed, observed, _: recovery._unknown(
+                recovery._seen_at(believed), "not a child of ours", observed
+            )
+        ),
     )
 
 
