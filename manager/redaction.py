@@ -49,6 +49,10 @@ class Redactor:
         """`text` as it may be shown."""
         return self._text(text, set())
 
+    def value(self, name: str, text: str) -> str:
+        """What stands under a name, as it may be shown: nothing of it where the name is a secret's."""
+        return MARK if is_secret_name(name) else self.text(text)
+
     def arguments(self, arguments: Sequence[str]) -> tuple[str, ...]:
         """A command line as it may be shown."""
         return self._arguments(arguments, set())

@@ -175,7 +175,9 @@ class AgentSpec(_Value):
             stop_grace_seconds=self.stop_grace_seconds,
             success_codes=self.success_codes,
             restart=RestartRule(**self.restart.model_dump()),
-            labels={name: redactor.text(text) for name, text in sorted(self.labels.items())},  # as it is read
+            labels={
+                name: redactor.value(name, text) for name, text in sorted(self.labels.items())
+            },  # as it is read
             cgroup=self.cgroup,
         )
 

@@ -9,6 +9,7 @@ import pytest
 
 from manager.redaction import BY_RULES_ALONE, MARK, Redactor
 from manager.redaction_rules import RULES, Rule, is_secret_name
+from manager.spec import AgentSpec
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "redaction.md"
 
@@ -124,6 +125,12 @@ def test_the_name_of_a_scheme_is_no_secret() -> None:
     """Although it is what follows `Authorization:` where a shell has split a header."""
     redactor = Redactor.of({}, ["curl", "-H", "Authorization:", "Bearer", "ab12cd34"])
     assert redactor.text("Bearer, got ab12cd34") == f"Bearer, got {MARK}"
+
+
+def test_a_label_whose_name_is_a_secrets_shows_no_value() -> None:
+    """Only its value was looked at, and `--label password=…` was in the log for good."""
+    spec = AgentSpec(command=["true"], labels={"api_key": "zq9", "team": "a", "url": "http://u:zq9@h"})
+    assert spec.recorded().labels == {"api_key": MARK, "team": "a", "url": f"http://u:{MARK}@h"}
 
 
 def test_an_owners_rules_are_applied() -> None:
