@@ -167,7 +167,12 @@ def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path
     )
     with store, closing(store.reader()) as reader:
         if before.position is not None:
-            wanted = min(before.position - 1, reader.head().position)
+            wanted, last = before.position - 1, reader.head().position
+            if wanted > last:
+                raise InvalidRequest(
+                    f"cannot prune what is before position {before.position}: the log ends at {last}; "
+                    f"give one up to {last + 1}"
+                )
         else:
             assert before.instant is not None
             wanted = reader.position_before(before.instant)

@@ -142,7 +142,7 @@ def _content(path: Path) -> bytes:
             return file.read(_MOST_BYTES)
     except OSError as error:
         raise KeyUnusable(
-            f"cannot read the key {path}: {error.strerror}; make one with `outlive keys new`"
+            f"cannot read the key {path}: {error.strerror}; give the file of a key, or make one with `outlive keys new`"
         ) from error
 
 

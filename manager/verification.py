@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -151,8 +151,23 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
         others, more = comparing.heads_in(home, wanted.against, wanted.key)
         faults += more
         if verdict.is_intact:
-            verdict = trust.contradicted(reader, verdict, others)
+            verdict = trust.contradicted(reader, verdict, _still_there(reader, wanted.against, others))
     return Verification(verdict, known, tuple(faults), ours, start)
+
+
+def _still_there(reader: Reader, path: Path, known: Iterable[Head]) -> Iterator[Head]:
+    """What `path` knows of positions that the log has. Raises `InvalidRequest` where it knows of none but pruned ones."""
+    base, last, is_any_left = reader.base().position, 0, False
+    for head in known:
+        last = head.position
+        if last >= base:
+            is_any_left = True
+            yield head
+    if last and not is_any_left:
+        raise InvalidRequest(
+            f"cannot compare with {path}: it knows the log up to {last}, and that was pruned up to {base}; "
+            "give a later one, or check what the prune exported with --bundle"
+        )
 
 
 def _with_database(found: Verification, reader: Reader) -> Verification:
