@@ -156,7 +156,7 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
 
 
 def _still_there(reader: Reader, path: Path, known: Iterable[Head]) -> Iterator[Head]:
-    """What `path` knows of positions that the log has. Raises `InvalidRequest` where it knows of none but pruned ones."""
+    """What `path` knows of positions that the log has. Raises `InvalidRequest` where all of them were pruned."""
     base, last, is_any_left = reader.base().position, 0, False
     for head in known:
         last = head.position

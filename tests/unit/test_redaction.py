@@ -129,7 +129,7 @@ def test_the_name_of_a_scheme_is_no_secret() -> None:
 
 def test_a_label_whose_name_is_a_secrets_shows_no_value() -> None:
     """Only its value was looked at, and `--label password=…` was in the log for good."""
-    spec = AgentSpec(command=["true"], labels={"api_key": "zq9", "team": "a", "url": "http://u:zq9@h"})
+    spec = AgentSpec(command=("true",), labels={"api_key": "zq9", "team": "a", "url": "http://u:zq9@h"})
     assert spec.recorded().labels == {"api_key": MARK, "team": "a", "url": f"http://u:{MARK}@h"}
 
 
