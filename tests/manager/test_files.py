@@ -28,7 +28,7 @@ def test_error_log_tells_a_failure(manager: Manager, home: Path) -> None:
     """`error.log` is there when, and only when, an attempt failed, and says why."""
     failed = manager.wait(manager.spawn(shell(home, "sleep 0.3; echo no disk >&2; exit 3"), "bad"))
     path = home / failed.directory / "error.log"
-    eventually(path.exists, "the failure is written")
+    eventually(lambda: path.exists() and path.read_text(), "the failure is written")
     assert "3" in path.read_text()
     assert "no disk" in path.read_text()
     good = manager.wait(manager.spawn(program(home, "true"), "good"))
