@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 EACH = "(SELECT key FROM json_each(CAST(? AS TEXT)))"  # its parameter: `texts`
 AMONG = f"IN {EACH}"  # the same
 Rows = list[Any]
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Query(NamedTuple):
@@ -26,7 +25,7 @@ class Query(NamedTuple):
 
 def texts(some: Iterable[str]) -> str:
     """Any number of texts as one parameter."""
-    return f"{{{','.join([f'{_quoted(text)}:0' for text in dict.fromkeys(some)])}}}"
+    return json.dumps(dict.fromkeys(some, 0), ensure_ascii=False)
 
 
 class Driver(Protocol):

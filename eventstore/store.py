@@ -201,7 +201,7 @@ class EventStore:
             yield begun.connection
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Which of these events are in the log; no append that has been tried and not answered can add to them."""
+        """Which of these events are in the log; what can still add to them says `eventstore/memory.py`."""
         with self._transaction(first=First([lookups.known(ids)])) as begun:
             return set(lookups.by_id(begun.answers[0]))
 
