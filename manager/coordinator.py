@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import secrets
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
-from eventstore.crashpoints import crash_point
 from eventstore.errors import InvalidRequest, NameInUse, OutliveError, StoreUnavailable
 from eventstore.home_events import CoordinatorStopped
-from eventstore.state import Live, Waiting
+from eventstore.state import Waiting
 from eventstore.store import EventStore, now_microseconds
 from manager import commands as do
 from manager import launching
 from manager.attemptsecrets import without_secrets
-from manager.conditions import has_known_exit, is_due, is_known, is_over, is_stuck, is_verified, refused
+from manager.conditions import is_known, is_over, is_stuck, is_verified, refused
 from manager.eventloop import event_loop, keep_awake
 from manager.home import Home, HomeLock
 from manager.homeidentity import HomeIdentity
@@ -36,7 +33,8 @@ from manager.ledger import Ledger
 from manager.origin import Origin
 from manager.patience import all_or_any
 from manager.process import procfs
-from manager.replay import Replayed, replay
+from manager.recovering import START_SETTLES_SECONDS, Recovering
+from manager.replay import replay
 from manager.sampling import Sampling
 from manager.status import RecoveryReport
 from manager.supervisor import Supervisor
@@ -44,7 +42,6 @@ from manager.takeover import take
 from manager.waits import Waits
 
 STARTS_A_COMMIT = 100
-START_SETTLES_SECONDS = 5.0  # for starts found half done to come to an end, before a recovery reports
 STOP_SETTLES_SECONDS = 20.0  # the same before a stop: a thousand at once take a few
 
 _T = TypeVar("_T")
@@ -61,11 +58,12 @@ class Coordinator:
         self.log = log
         self._sampling = Sampling(store)
         living = replay(store, self.log.living_agents())  # before anything is written
-        self._unwatched_since = self.log.last_recorded_at()
+        unwatched_since = self.log.last_recorded_at()
         redacted = partial(without_secrets, home.path)
         epoch = self.log.begun(lock.taken_over_from)
         self.ledger = Ledger(store, epoch=epoch, clock=now_microseconds, redacted=redacted)
-        self._believe(living)
+        self._recovering = Recovering(store, self.log, self.ledger, unwatched_since)
+        self._recovering.believe(living)
         self._thread = threading.Thread(target=self._run, name="outlive-coordinator", daemon=True)
         self._loop = event_loop()
         self._prepared: Future[Supervisor] = Future()
@@ -166,7 +164,9 @@ class Coordinator:
         """Stop agents side by side; with `wait`, until each has ended or its last deadline has passed."""
         await self.waits.settle_starts(ids, STOP_SETTLES_SECONDS)
         for agent_id in sorted(set(ids) & set(self.ledger.states), key=self._is_starting):
-            self.supervisor.request_stop(agent_id, command, origin)  # refused last: where no process is known
+            self.supervisor.stops.request(
+                agent_id, command, origin
+            )  # refused last: where no process is known
         if wait:
             await self.waits.all_stopped(ids)
         else:
@@ -194,7 +194,7 @@ class Coordinator:
         """Stop it if it runs, then start its next attempt with what the last one was started with."""
         await self.waits.settle_starts([agent_id], STOP_SETTLES_SECONDS)
         if agent_id not in self.ledger.states:
-            self._load([agent_id])
+            self._recovering.load([agent_id])
         state = self.ledger.states[agent_id]
         holder = next(
             (i for i, s in self.ledger.states.items() if s.name == state.name and not s.is_final), None
@@ -206,7 +206,9 @@ class Coordinator:
             if state.is_final or isinstance(state.phase, Waiting):
                 self.supervisor.turn.record(agent_id, do.Restart(reason=reason), origin)
             else:
-                self.supervisor.request_stop(agent_id, do.RequestStop(cause="restart", reason=reason), origin)
+                self.supervisor.stops.request(
+                    agent_id, do.RequestStop(cause="restart", reason=reason), origin
+                )
         self.supervisor.release_attempts()
         if wait:
             await self.waits.all_verified(
@@ -224,49 +226,7 @@ class Coordinator:
 
     async def recover(self, *, announce: bool) -> RecoveryReport:
         """Replay, compare, act; the same again changes nothing. `announce`: record each re-attachment."""
-        begun = time.monotonic()
-        crash_point("coordinator.before_recovery")
-        self._load([agent for agent in self.log.living_agents() if agent not in self.ledger.states])
-        unwatched = max(0, now_microseconds() - self._unwatched_since) / 1e6
-        counts: dict[str, int] = {}
-        looked_at = list(self.ledger.states)
-        stops = 0
-        for agent_id in looked_at:
-            try:
-                conclusion = self.supervisor.reconcile(
-                    agent_id, is_recovery=True, unwatched=unwatched, announce=announce
-                )
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    raise OutliveError(f"cannot look at {agent_id}: {error}; raise `ulimit -n`") from error
-                self.supervisor.look_later(agent_id)  # its files are at fault; the other agents' are not
-                conclusion = None
-            kind = "pending" if conclusion is None else conclusion.counts_as
-            counts[kind] = counts.get(kind, 0) + 1
-            after = self.ledger.states[agent_id].phase
-            stops += isinstance(after, Live) and after.stop is not None and kind == "reattached"
-        judged = [self.ledger.states[agent_id] for agent_id in looked_at]
-        due = sum(is_due(state, now_microseconds()) for state in judged) if announce else 0
-        if announce:
-            self.supervisor.release_attempts()
-        await self.supervisor.turn.commit_soon()
-        crash_point("coordinator.after_recovery")
-        await self.waits.settle_starts(self.ledger.states, START_SETTLES_SECONDS)
-        self._unwatched_since = now_microseconds()
-        report = RecoveryReport(
-            reattached=counts.get("reattached", 0),
-            ended=counts.get("ended", 0),
-            lost=counts.get("lost", 0),
-            never_started=counts.get("never started", 0),
-            pending=counts.get("pending", 0),
-            resumed_stops=stops,
-            due_attempts=due,
-            exit_codes_known=sum(1 for state in judged if has_known_exit(state)),
-            duration_seconds=round(time.monotonic() - begun, 6),
-        )
-        if announce or report.ended or report.lost or report.never_started:
-            self.log.append_recovery(report)
-        return report
+        return await self._recovering.recover(self.supervisor, self.waits, announce=announce)
 
     # --- details ------------------------------------------------------------------------------------------------
 
@@ -279,14 +239,6 @@ class Coordinator:
 
     def _is_starting(self, agent_id: str) -> bool:
         return agent_id in self.ledger.states and not is_known(self.ledger.states[agent_id])
-
-    def _load(self, ids: Sequence[str]) -> None:
-        """Replay agents into the ledger. Raises `StoreDamaged`."""
-        self._believe(replay(self.store, ids))
-
-    def _believe(self, agents: Mapping[str, Replayed]) -> None:
-        for agent_id, (state, last) in agents.items():
-            self.ledger.believe(agent_id, state, last.correlation_id, last.event_id)
 
     async def _stop(self) -> None:
         try:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from eventstore.crashpoints import crash_point
-from eventstore.state import AgentState, Live, Requested, State, Stop, Waiting
+from eventstore.state import AgentState, Live, Requested, State, Waiting
 from manager import commands as do
 from manager import launching, stopmarks
 from manager.attachment import Attachment
-from manager.deadlines import until_next_attempt, until_next_stage, until_start_window_passes
+from manager.deadlines import until_next_attempt, until_start_window_passes
 from manager.launchpad import Launchpad
 from manager.ledger import Ledger
 from manager.memory import explain_kill
@@ -30,7 +30,8 @@ from manager.process.features import features
 from manager.process.kernel_log import KernelLog
 from manager.recovery import Conclusion, conclude
 from manager.statusfiles import StatusFiles
-from manager.stopping import deadline_passed, kill_leftovers, leftovers, pursue, signal_main
+from manager.stopping import kill_leftovers, leftovers, signal_main
+from manager.stops import Stops
 from manager.turn import Turn
 
 STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
@@ -58,6 +59,7 @@ class Supervisor:
             on_dropped=self._start_dropped,
             on_unrecorded=lambda: self._marks.leave(ledger.unrecorded),
         )
+        self.stops = Stops(ledger, self.turn, self.attached.get, clock)
         self.launchpad = Launchpad(
             on_report=self._on_report, on_failed=self._on_launch_failed, on_lost=self._look_again
         )
@@ -265,51 +267,12 @@ class Supervisor:
         if not isinstance(state.phase, Live):
             return
         if state.phase.stop is not None:  # its stage may have been staged a moment ago
-            self.turn.then(lambda: self.pursue_stop(agent_id))
+            self.turn.then(lambda: self.stops.pursue(agent_id))
         elif state.state is State.SPAWNING:
             left = until_start_window_passes(state, state.phase.started_at, self._clock())
             attachment.later("window", left, lambda: self._pass_start_window(agent_id, attachment))
 
-    # --- stopping and signalling --------------------------------------------------------------------------------
-
-    def request_stop(self, agent_id: str, command: do.RequestStop, origin: Origin) -> None:
-        """Record the request with its first stage, then signal; a slow stop that is under way goes on as it was.
-
-        Raises `StoreUnavailable` where that of a restart cannot be recorded: it could not be started again.
-        """
-        is_first = self._stop_of(agent_id) is None
-        apply = self.turn.record if command.cause == "restart" else self.turn.apply
-        if apply(agent_id, command, origin) and (is_first or command.forced):
-            self.turn.then(lambda: self.pursue_stop(agent_id))
-
-    def pursue_stop(self, agent_id: str) -> None:
-        """(Re)send the signals of the stage that is recorded, and go on when its deadline has passed."""
-        attachment, stop = self.attached.get(agent_id), self._stop_of(agent_id)
-        if attachment is None or stop is None or self.turn.deposed is not None:
-            return
-        again = pursue(stop, attachment)
-        if again is not None:
-            attachment.later("kill", again, lambda: self.pursue_stop(agent_id))
-        is_new_stage = attachment.stage_waited_for != stop.stage
-        attachment.stage_waited_for = stop.stage
-        if stop.stage < 4 and is_new_stage:
-            deadline, left = stop.deadline_at or 0, until_next_stage(stop, self._clock())
-            attachment.later("stage", left, lambda: self._advance_stop(agent_id, attachment, deadline))
-
-    def _stop_of(self, agent_id: str) -> Stop | None:
-        state = self.ledger.states.get(agent_id)
-        return state.phase.stop if state is not None and isinstance(state.phase, Live) else None
-
-    def _advance_stop(self, agent_id: str, attachment: Attachment, deadline: int) -> None:
-        if (stop := self._stop_of(agent_id)) is None:
-            return
-        command = deadline_passed(attachment)
-        if self.turn.apply(agent_id, command, not_before=deadline):
-            self.turn.then(lambda: self.pursue_stop(agent_id))
-        elif command.is_tree_gone:  # whoever waits for the stop is told in the end that this is not recorded
-            left = sum(stop.grace_seconds[stop.stage :])
-            last = deadline + round(left * 1e6)
-            attachment.later("stage", left, lambda: self._advance_stop(agent_id, attachment, last))
+    # --- signalling --------------------------------------------------------------------------------
 
     def send_signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
         """Record it, then send it to the main process.

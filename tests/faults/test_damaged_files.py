@@ -236,6 +236,7 @@ def test_of_attempts_that_are_being_started(
 ) -> None:
     """A start that nobody has confirmed yet is found, or left alone while it lives; it is never started again."""
     monkeypatch.setattr("manager.coordinator.START_SETTLES_SECONDS", 0.5)
+    monkeypatch.setattr("manager.recovering.START_SETTLES_SECONDS", 0.5)
     monkeypatch.setattr("manager.coordinator.STOP_SETTLES_SECONDS", 0.5)
     left = [one for i, one in enumerate(of_starting()) if extent == "all" or i % 2]
     number = len(left)

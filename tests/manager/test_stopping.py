@@ -225,7 +225,7 @@ def test_a_look_sent_the_signal_of_a_stage_that_was_not_recorded_yet(manager: Ma
     supervisor, agent = coordinator.supervisor, manager.status("it").id
 
     async def has_ended_too_soon() -> bool:
-        supervisor.request_stop(agent, RequestStop(forced=True), Origin.of("test"))
+        supervisor.stops.request(agent, RequestStop(forced=True), Origin.of("test"))
         supervisor.reconcile(agent)
         time.sleep(0.05)  # noqa: ASYNC251 - so that the commit does not come in between
         return supervisor.attached[agent].has_main_ended()
