@@ -61,7 +61,8 @@ def require_our_files(home: Path) -> None:
 def _look_at(home: Path, name: str) -> str | None:
     """Why it is not ours to write to."""
     for number in range(_LOOKS):
-        time.sleep(0.01 * bool(number))
+        if number:
+            time.sleep(0.01)
         try:
             found = os.lstat(home / name)
         except FileNotFoundError:

@@ -185,7 +185,8 @@ def read_record(path: str) -> Record:
     """The body of one record, or why there is none. Raises OSError when it cannot be read now."""
     why = ""
     for number in range(_READS):
-        time.sleep(_READ_AGAIN_SECONDS * bool(number))
+        if number:  # a pause of 0 s would not be none: it lets others run, for 0.1 ms and more
+            time.sleep(_READ_AGAIN_SECONDS)
         try:
             return _read_record(path)
         except OSError as error:
