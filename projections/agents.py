@@ -182,8 +182,11 @@ def _holders(events: Iterable[RecordedEvent], answer: Rows | None) -> dict[str, 
     """Whose the names are that were asked for in the question to `answer`."""
     if answer is None:
         return {}
-    asked = {event.event.name for event in events if isinstance(event.event, AgentSpawning)}
-    return {name: {agent_id for other, agent_id in answer if other == name and agent_id} for name in asked}
+    holders = {event.event.name: set[str]() for event in events if isinstance(event.event, AgentSpawning)}
+    for name, agent_id in answer:
+        if agent_id and name in holders:
+            holders[name].add(agent_id)
+    return holders
 
 
 def agent_id_of(stream: str) -> str:
