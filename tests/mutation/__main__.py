@@ -53,19 +53,24 @@ def copy_of_the_tree(place: Path) -> Path:
 def survives(tree: Path, mutant: Mutant) -> bool:
     """Whether the fast tests pass with the mutant in the tree; one that hangs is noticed, too."""
     file, _, _, source = mutant
+    near = [str(one.relative_to(tree)) for one in tree.glob(f"tests/unit/test_{Path(file).stem}*.py")]
     (tree / file).write_text(source)
     try:
-        return tests_pass(tree, TESTS.get(file, PURE))
+        return all(tests_pass(tree, tests, mutated=True) for tests in (near, TESTS.get(file, PURE)) if tests)
     finally:
-        shutil.copy(ROOT / file, tree / file)
+        shutil.copy2(ROOT / file, tree / file)  # as old as what was compiled
 
 
-def tests_pass(tree: Path, tests: Sequence[str]) -> bool:
+def tests_pass(tree: Path, tests: Sequence[str], *, mutated: bool) -> bool:
     """Whether these tests pass in the tree."""
     # A mutant may take any process for an agent's, and kill it: it sees none but its own.
-    alone = [*UNSHARE, sys.executable, "-B", "-m", "tests.faults.namespace"]
+    alone = [*UNSHARE, sys.executable, "-m", "tests.faults.namespace"]
     command = [*alone, "pytest", "-qx", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(tree)}
+    if mutated:
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # what was compiled of the true tree is used, and stays
+    else:
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         done = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
@@ -93,13 +98,18 @@ def main() -> int:
     chosen = random.Random(asked.seed).sample(every, min(asked.mutants or len(every), len(every)))
     print(f"{len(chosen)} of {len(every)} mutants, seed {asked.seed}", flush=True)
     with tempfile.TemporaryDirectory() as directory:
+        true = copy_of_the_tree(Path(directory, "true"))
+        if not tests_pass(true, [one for tests in (PURE, *TESTS.values()) for one in tests], mutated=False):
+            print("the tests fail without a mutant", file=sys.stderr)
+            return 1
         trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for number in range(asked.workers):
-            trees.put(copy_of_the_tree(Path(directory, str(number))))
-        return _judge(trees, chosen, asked.workers)
+            trees.put(shutil.copytree(true, Path(directory, str(number))))
+        _judge(trees, chosen, asked.workers)
+    return 0
 
 
-def _judge(trees: queue.SimpleQueue[Path], chosen: list[Mutant], workers: int) -> int:
+def _judge(trees: queue.SimpleQueue[Path], chosen: list[Mutant], workers: int) -> None:
     def one(mutant: Mutant) -> tuple[Mutant, bool]:
         tree = trees.get()
         try:
@@ -107,11 +117,6 @@ def _judge(trees: queue.SimpleQueue[Path], chosen: list[Mutant], workers: int) -
         finally:
             trees.put(tree)
 
-    first = trees.get()
-    if not tests_pass(first, [one for tests in (PURE, *TESTS.values()) for one in tests]):
-        print("the tests fail without a mutant", file=sys.stderr)
-        return 1
-    trees.put(first)
     made: Counter[str] = Counter()
     left: Counter[str] = Counter()
     with ThreadPoolExecutor(workers) as pool:
@@ -123,7 +128,6 @@ def _judge(trees: queue.SimpleQueue[Path], chosen: list[Mutant], workers: int) -
     print(f"{'mutants':>8}{'killed':>8}{'survived':>10}  file")
     for file in sorted(made):
         print(f"{made[file]:8}{made[file] - left[file]:8}{left[file]:10}  {file}")
-    return 0
 
 
 if __name__ == "__main__":
