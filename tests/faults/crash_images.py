@@ -7,6 +7,7 @@ fsync of a directory keeps the names in it.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -159,6 +160,13 @@ class Recording:
 
     def build(self, image: Image, place: Path) -> None:
         """Make the directory as it is in the image, below `place`, which is there."""
+        self._disk(image).write(ROOT, place)
+
+    def digest(self, image: Image) -> bytes:
+        """The same for images that differ in nothing that can be read."""
+        return self._disk(image).digest(ROOT)
+
+    def _disk(self, image: Image) -> _Disk:
         disk = _Disk()
         lost = frozenset(self.unsynced(image.moment)) - image.kept
         for number in range(image.moment):
@@ -166,7 +174,7 @@ class Recording:
             if effect is not None and number not in lost:
                 size = image.torn[1] if image.torn is not None and image.torn[0] == number else None
                 disk.apply(effect, size)
-        disk.write(ROOT, place)
+        return disk
 
 
 class _Disk:
@@ -205,6 +213,17 @@ class _Disk:
             else:
                 (place / name).write_bytes(self._files.get(target, b""))
                 (place / name).chmod(0o600)
+
+    def digest(self, node: int) -> bytes:
+        """Of the names and contents in the directory."""
+        told = hashlib.sha256()
+        for name, target in sorted(self._directories[node].items()):
+            is_directory = target in self._directories
+            inner = (
+                self.digest(target) if is_directory else hashlib.sha256(self._files.get(target, b"")).digest()
+            )
+            told.update(b"%d%s\0%s" % (is_directory, name.encode(), inner))
+        return told.digest()
 
 
 def spread(images: Sequence[Image], count: int, seed: int) -> list[Image]:
