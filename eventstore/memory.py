@@ -1,8 +1,7 @@
 """What a process that appends alone knows of the log without asking; a database that is far away only checks it.
 
 The check goes with the append, in the same message and under the same lock: if anything is otherwise, nothing of the
-append is stored, and it is done again with everything asked. Such a message, kept back by the network while its
-connection is given up, may be stored later than its sender looked for it, if nothing was appended meanwhile. Pure.
+append is stored, and it is done again with everything asked. Pure.
 """
 
 from __future__ import annotations

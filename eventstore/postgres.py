@@ -22,6 +22,7 @@ from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.memory import NOTHING, Disproved, First
 from eventstore.postgres_batch import BatchingLink
 from eventstore.postgres_door import Door
+from eventstore.postgres_session import WHOSE, Session, end
 from eventstore.postgres_source import (
     ERRORS,
     PostgresSource,
@@ -37,9 +38,6 @@ from eventstore.statements import Statements
 from eventstore.writing import Writing
 
 LOCK_SECONDS = 6.0  # for the writer before; a transaction takes milliseconds
-AGAIN_SECONDS = (
-    0.2  # for a connection that was lost to come back; meanwhile whoever writes is told that it is away
-)
 _SETTINGS = (
     "SET idle_in_transaction_session_timeout = '5s';"  # a writer that was stopped or cut off lets the others go on
     "SET statement_timeout = 0;"
@@ -70,15 +68,7 @@ class PostgresBackend(Writing):
         self._pid = os.getpid()
         self._wait_seconds = wait_seconds
         self._threads = threading.Lock()
-        self._door = Door(
-            lambda: connect(
-                BatchingLink,
-                self._place,
-                f"{_SETTINGS}; SET lock_timeout = {_milliseconds(wait_seconds)}",
-                target_session_attrs="read-write",
-                prepare_threshold=None,
-            )
-        )
+        self._door = Door(self._make)
         self._link: BatchingLink | None = None
         self._connection: Connection | None = None
         self._believes = False
@@ -201,6 +191,22 @@ class PostgresBackend(Writing):
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
+
+    def _make(self, lost: Session | None) -> BatchingLink:
+        link = connect(
+            BatchingLink,
+            self._place,
+            f"{_SETTINGS}; SET lock_timeout = {_milliseconds(self._wait_seconds)}; {WHOSE}",
+            target_session_attrs="read-write",
+            prepare_threshold=None,
+        )
+        try:
+            if lost is not None:
+                end(lost, link, self._place)
+        except BaseException:
+            link.close()
+            raise
+        return link
 
     def _connect(self) -> BatchingLink:
         self._link = self._door.open()

@@ -94,6 +94,7 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
     """A connection that gives up on an answer: a server may be stopped, and its kernel answers for it all the same."""
 
     patience = ANSWER_SECONDS
+    told: tuple[Any, ...] = ()  # the last row that its settings gave
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """As psycopg's, for `patience` seconds at the most."""
@@ -144,7 +145,10 @@ def connect(kind: type[Connected], place: Place, settings: str, **parameters: ob
                 )
             link.adapters.register_loader("numeric", _Number)
             link.adapters.register_loader("numeric", _BinaryNumber)
-            link.execute(settings.encode())
+            answer = link.execute(settings.encode())
+            for one in answer.results():
+                if one.description:
+                    link.told = one.fetchone() or link.told
         except BaseException:
             link.close()
             raise

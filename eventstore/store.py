@@ -201,7 +201,7 @@ class EventStore:
             yield begun.connection
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Which of these events are in the log; what can still add to them says `eventstore/memory.py`."""
+        """Which of these events are in the log. No append of this store before can add to them, answered or not."""
         with self._transaction(first=First([lookups.known(ids)])) as begun:
             return set(lookups.by_id(begun.answers[0]))
 

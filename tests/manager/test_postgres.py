@@ -154,7 +154,7 @@ def test_a_database_that_is_away(home: Path, url: str, proxy: Proxy, how: str) -
             "ZOMBIE_REAPED",
             "CANCELLED",
         ]
-        # Its intent may have reached the log after all, in the message that was on its way.
+        # Its intent may have reached the log after all, before the connection was given up.
         eventually(
             lambda: all(one.is_final for one in manager.statuses(all=True) if one.name == "refused"),
             "what was refused is over",
@@ -183,6 +183,25 @@ def test_an_answer_that_was_lost_after_commit(home: Path, url: str, proxy: Proxy
         assert manager.status("it").id == it.id
         for status in manager.statuses(all=True):
             assert status.is_alive or not (home / status.directory / "identity.json").exists()
+        manager.kill_all()
+
+
+def test_a_start_that_was_refused_was_stored_later_and_kept_its_name(
+    home: Path, url: str, proxy: Proxy
+) -> None:
+    """The network keeps its message back until the coordinator has been told that the log does not have it."""
+    with Manager.open(home, proxy.url(url)) as manager:
+        kept = manager.spawn(program(home, "sleep", "1000"), "kept")
+        proxy.holds = b"refused"
+        with pytest.raises(StoreUnavailable):
+            manager.spawn(program(home, "sleep", "1000"), "refused")
+        assert len(proxy.held) == 1
+        proxy.state = "open"
+        eventually(lambda: not manager._coordinator.ledger._in_doubt, "the log is asked", seconds=30)
+        proxy.deliver()
+        assert [status.id for status in manager.statuses(all=True)] == [kept.id]
+        assert manager.spawn(program(home, "sleep", "1000"), "refused").state == "RUNNING"
+        assert types(manager, "refused") == ["SPAWNING", "STARTED", "RUNNING"]
         manager.kill_all()
 
 

@@ -38,6 +38,7 @@ ALLOWED = {
     "eventstore.statements": IN_A_TRANSACTION,
     "eventstore.postgres": CALLERS_HAVE_THEM,
     "eventstore.postgres_batch": CALLERS_HAVE_THEM,
+    "eventstore.postgres_session": "who is killed there leaves nothing: what it ends has ended, or is of nobody",
     "eventstore.postgres_source": ONLY_A_LOOK,
     "projections.agents": IN_A_TRANSACTION,
     "projections.rebuild": IN_A_TRANSACTION,

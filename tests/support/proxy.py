@@ -1,4 +1,4 @@
-"""A way to a PostgreSQL server that can be cut, fall silent, and lose a COMMIT or the answer to it."""
+"""A way to a PostgreSQL server that can be cut, fall silent, lose or keep back a COMMIT, or lose the answer to it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from tests.support.cluster import PORT
 
 State = Literal["open", "cut", "silent"]
 COMMIT = b"COMMIT\0"  # at the end of a message; "READ COMMITTED" is in that which begins a transaction
+READY = b"Z\0\0\0\5I"  # at the end of the server's answer: in no transaction, ready for the next message
 _LOOK_SECONDS = 0.02
 
 
 class Proxy:
     """Listens in `directory` as the server does in its own. `asked`: how often a client said something.
 
-    The next `loses` answers to a COMMIT never come, `lost` have not; the next `drops` COMMITs never arrive.
+    The next `loses` answers to a COMMIT never come, `lost` have not; the next `drops` COMMITs never arrive. The next
+    with `holds` in its message is kept back, and the way is cut; the server does not hear of that before `deliver`.
     """
 
     def __init__(self, directory: Path, upstream: Path) -> None:
@@ -38,15 +40,28 @@ class Proxy:
         self.loses = self.drops = 0
         self.lost = 0
         self.asked = 0
+        self.holds = b""
+        self.held: list[tuple[socket.socket, bytes]] = []
 
     def url(self, url: str) -> str:
         """The same database, through here."""
         before, _, _ = url.partition("?")
         return f"{before}?host={self._directory}&port={PORT}"
 
+    def deliver(self) -> None:
+        """Let what was kept back arrive; return when the server has answered it, or has ended that session."""
+        while self.held:
+            server, data = self.held.pop()
+            with server, contextlib.suppress(ConnectionError):
+                server.sendall(data)
+                while data and not data.endswith(READY):
+                    data = server.recv(65536)
+
     def close(self) -> None:
         """End every connection."""
         self._is_over = True
+        for server, _ in self.held:
+            server.close()
         for thread in self._threads:
             thread.join(10)
         self._listener.close()
@@ -85,6 +100,10 @@ class Proxy:
                         self.asked += 1
                         if self.drops > 0 and COMMIT in data:
                             self.drops -= 1
+                            return
+                        if self.holds and self.holds in data and COMMIT in data:
+                            self.holds, self.state = b"", "cut"
+                            self.held.append((server.dup(), data))
                             return
                         is_lost = self.loses > 0 and COMMIT in data
                         server.sendall(data)
