@@ -51,7 +51,7 @@ def _churn(tally: Tally, seed: int, kills: int) -> int:
     if not has_numbers_of_its_own():
         pytest.skip("needs Linux 6.14: before, the largest pid is one for the whole host")
     arguments = ("--kills", str(kills), "--seed", str(seed), "--workers", "1")
-    variables = {"OUTLIVE_TEST_PIDS": "500"}  # the first 300 are given out once only
+    variables = {"OUTLIVE_TEST_PIDS": "400"}  # the first 300 are given out once only
     done = run_in_namespace("tests.faults.storm", arguments, variables=variables, timeout=3 * kills)
     counts = {name: int(count) for count, name in re.findall(r"^ *(\d+)  (\D.*)$", done.stdout, re.MULTILINE)}
     used_again = counts.get("numbers of agents and shims used again", 0)
@@ -65,10 +65,11 @@ def _churn(tally: Tally, seed: int, kills: int) -> int:
     return used_again
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_storm_among_few_numbers(tally: Tally) -> None:
-    """Two hundred numbers for all that lives: those of the dead are given again, and no promise is broken."""
-    _churn(tally, 5, 100)
+    """A hundred numbers for all that lives: those of the dead are given again, and no promise is broken."""
+    # One storm nearly always does; where a busy machine lets few agents start before the kill, others follow.
+    assert any(_churn(tally, seed, 100) for seed in range(5, 15))
 
 
 @pytest.mark.faults
