@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ class Query(NamedTuple):
 
 
 def texts(some: Iterable[str]) -> str:
-    """Any number of texts as one parameter."""
-    return json.dumps(dict.fromkeys(some, 0), ensure_ascii=False)
+    """Any number of texts as one parameter: the keys of an object."""
+    # By hand, for `json.dumps` with any option makes an encoder each time: five of six microseconds.
+    keys = ",".join([f"{encode_basestring(text)}:0" for text in dict.fromkeys(some)])
+    return f"{{{keys}}}"
 
 
 class Driver(Protocol):
