@@ -34,6 +34,9 @@ from manager.process.rehearsal import rehearse
 
 IDLE_SECONDS = 60.0  # a new launcher costs 80 ms, an idle one 10 MB
 _MAX_UNSENT_ANSWERS = 32  # each holds two descriptors; a coordinator that does not read stops us here
+# Of CPython's Objects/obmalloc.c on 64 bits: small objects are in pools for sizes in steps of 16.
+_LARGEST_BLOCK, _POOL_BYTES, _POOL_HEADER_BYTES = 512, 16 * 1024, 48
+_MOST_BLOCKS = 4096  # of a size, to be filled
 _RECEIVE_BYTES = 64 * 1024  # beyond 128 KB malloc maps and unmaps memory for each
 
 
@@ -207,9 +210,27 @@ def main(descriptor: int) -> NoReturn:
     rehearse(defaults)
     gc.collect()
     gc.disable()
+    filling = fill_pools()
     gc.freeze()
     Launcher(socket.socket(fileno=descriptor), defaults, features()).serve()
+    del filling  # not before: a freed block would be the next to be used
     os._exit(0)
+
+
+def fill_pools() -> list[object]:
+    """What fills the free blocks that Python's allocator has in its pools, as long as it is kept.
+
+    What a shim makes then begins a new pool of its size, whose header and first blocks are in one page. Else they would
+    be in two pages, each of which is copied: 60 KB a shim. Where pools are not as we know them shims are just larger.
+    """
+    filling: list[object] = []
+    for size in range(16, _LARGEST_BLOCK + 1, 16):
+        for _ in range(_MOST_BLOCKS):
+            filling.append(object() if size == 16 else float(size) if size == 32 else bytes(size - 33))
+            if id(filling[-1]) % _POOL_BYTES == _POOL_HEADER_BYTES:  # the first of its pool, which is new
+                del filling[-1]
+                break
+    return filling
 
 
 def _settle(descriptor: int) -> Defaults:
