@@ -12,8 +12,8 @@ from typing import Any
 from psycopg import errors
 
 from eventstore.errors import InvalidRequest
-from eventstore.postgres_source import ERRORS, Link, connect, place_of, translate
-from eventstore.query import Answer, QueryTimedOut
+from eventstore.postgres_source import ERRORS, Link, Place, connect, place_of, translate
+from eventstore.query import Answer, QueryTimedOut, Weighed, within
 
 _LATE_SECONDS = 5.0  # for the server to say that time is over
 _ASKED_WRONGLY = ("0A", "21", "22", "25", "42", "54", "08P01")  # beginnings of SQLSTATE
@@ -23,17 +23,23 @@ def ask(url: str, sql: str, *, limit: int, seconds: float) -> Answer:
     """See `eventstore.query.ask`."""
     place = place_of(url)
     milliseconds = max(1, int(seconds * 1000))
-    settings = f"SET statement_timeout = {milliseconds}"
-    with closing(connect(Link, place, settings)) as link:
+    link = connect(Link, place, f"SET statement_timeout = {milliseconds}")
+    return within(seconds, lambda: _ask(link, place, sql, limit, seconds))
+
+
+def _ask(link: Link, place: Place, sql: str, limit: int, seconds: float) -> Answer:
+    with closing(link):
         link.patience = seconds + _LATE_SECONDS
         cursor = link.cursor()
+        found = Weighed()
         try:
             # Inside another SELECT there is room for one SELECT only; and `stream` sends one statement, never more.
             asked = f"SELECT * FROM (\n{sql.rstrip().removesuffix(';')}\n) AS asked LIMIT {limit + 1}"  # noqa: S608
             link.execute("BEGIN READ ONLY")
-            rows = [tuple(map(_plain, row)) for row in cursor.stream(asked.encode())]
+            for row in cursor.stream(asked.encode()):
+                found.add(tuple(map(_plain, row)))
         except errors.QueryCanceled as error:
-            raise QueryTimedOut(f"cannot go on: the query has taken {seconds:g} s") from error
+            raise QueryTimedOut(seconds) from error
         except ERRORS as error:
             state = error.sqlstate or ""
             if state.startswith(_ASKED_WRONGLY) and state != "42501":
@@ -47,7 +53,7 @@ def ask(url: str, sql: str, *, limit: int, seconds: float) -> Answer:
         if not cursor.description:
             raise InvalidRequest("cannot run this statement: it gives no columns; write one SELECT")
         columns = tuple(column.name for column in cursor.description)
-        return Answer(columns, rows[:limit], len(rows) > limit)
+        return Answer(columns, found.rows[:limit], len(found.rows) > limit)
 
 
 def _plain(value: Any) -> Any:

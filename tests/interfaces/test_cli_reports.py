@@ -193,6 +193,11 @@ def test_sql(lived: CommandLine) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     late = lived("sql", endless, "--timeout", "200ms")
     assert late.returncode == 124, late.stderr
+    # one call, within which SQLite does not look at the clock: it takes some weeks
+    long = "SELECT instr(zeroblob(60000000), zeroblob(30000000) || x'01')"
+    late = lived("sql", long, "--timeout", "200ms")
+    assert (late.returncode, late.stdout) == (124, ""), late.stderr
+    assert late.stderr.startswith("outlive: cannot go on: the query has taken 0.2 s; ask for less")
     assert json.loads(lived("sql", "SELECT 9e999, x'00ff'", "--json").stdout)["rows"] == [[None, "00ff"]]
 
 

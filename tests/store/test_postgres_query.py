@@ -73,3 +73,9 @@ def test_work_without_end_ends_in_time(log: str) -> None:
     """The server ends it."""
     with pytest.raises(QueryTimedOut, match=r"has taken 0\.2 s"):
         ask(log, "SELECT count(*) FROM generate_series(1, 1000000000000)", limit=1, seconds=0.2)
+
+
+def test_many_long_values_took_all_memory(log: str) -> None:
+    """Each of 10 MB, a hundred of them."""
+    with pytest.raises(InvalidRequest, match="cannot show more than 64 MiB at once"):
+        ask(log, "SELECT repeat('x', 10000000) FROM generate_series(1, 100)", limit=1000, seconds=60)

@@ -97,6 +97,16 @@ def test_work_without_end_ends_in_time(url: str) -> None:
             ask(url, statement, limit=10, seconds=0.2)
 
 
+def test_many_long_values_took_all_memory(url: str) -> None:
+    """Each within its limit, and the answer beyond any: 1,000 of 50 MB. Nor has the database's own work no bounds."""
+    with pytest.raises(InvalidRequest, match="cannot show more than 64 MiB at once; ask for fewer rows"):
+        ask(url, "SELECT randomblob(20000000) FROM events", limit=1000, seconds=60)
+    columns = ", ".join(["randomblob(60000000)"] * 11)
+    with pytest.raises(InvalidRequest, match="it needs more than 512 MiB; ask for less"):
+        ask(url, f"SELECT {columns}", limit=10, seconds=60)
+    assert ask(url, "SELECT length(randomblob(60000000))", limit=10, seconds=60).rows == [(60_000_000,)]
+
+
 def test_of_no_database_it_makes_none(tmp_path: Path) -> None:
     """Asking where nothing is recorded leaves nothing behind."""
     with pytest.raises(NoDatabase):
