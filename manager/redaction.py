@@ -20,8 +20,8 @@ _OPTION = re.compile(r"--?(?P<name>[A-Za-z][\w.-]+)")
 _LONG_OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 _SCHEME = re.compile(r"(?:.*[\s:=\"'])?(?P<scheme>bearer|basic|token|apikey)\s*", re.DOTALL | re.IGNORECASE)
 _HEADER = re.compile(r"(?P<name>(?:proxy-)?authorization|cookie|x-[\w-]{1,80}):\s*", re.IGNORECASE)
-_USER_OPTIONS = ("-u", "--user", "--proxy-user")
-_USER_PASSWORD = re.compile(r"[^\s:]+:(?P<secret>(?!\d+$).+)", re.DOTALL)
+_USER_OPTION = re.compile(r"-[A-Za-z]{0,4}[uU]|--user|--proxy-user")  # curl -su me:…
+_USER_PASSWORD = re.compile(r"[^\s:]+:(?P<secret>(?!//|\d+$).+)", re.DOTALL)
 _VALUE = re.compile(r"""(?P<secret>"[^"]*"|'[^']*'|[^\s"'&;,|)]+)""")
 
 
@@ -74,7 +74,7 @@ class Redactor:
         scheme = _SCHEME.fullmatch(before)
         if scheme is not None:  # of a header that a shell has split
             return self._behind(scheme["scheme"], argument, found)
-        pair = _USER_PASSWORD.fullmatch(argument) if before in _USER_OPTIONS else None
+        pair = _USER_PASSWORD.fullmatch(argument) if _USER_OPTION.fullmatch(before) else None
         if pair is not None:
             found.add(pair["secret"])
             return argument[: pair.start("secret")] + MARK

@@ -19,6 +19,8 @@ _HARMLESS_ENDING = re.compile(
     r"|username|version"
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ADDRESSED = r"acct|author|b?cc|by|committer|contact|e?-?mail(?:to)?|from|owner|reply-to|sender|sips?|to|xmpp"  # an e-mail follows
+_NO_HOST = r"(?:sha\d{3}|md5):|v?\d+(?:\.\d+){0,2}(?![\w.])"  # but a digest: image:tag@sha256:…; a version: npm:x@1.2.3
 URL_PASSWORD = r"://[^\s/:@'\"]*:(?P<secret>[^\s/'\"]+)@"
 MAY_MATCH = re.compile(
     r"[:=_-]|eyJ|AIza|A[KS]IA|(?i:bearer|basic|token|apikey)"
@@ -67,6 +69,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("passwords in URLs", "postgres://app:hunter2@db/app", re.compile(URL_PASSWORD), "://"),
     Rule(
+        "passwords before @ and a host",
+        "app:hunter2@db:5432",
+        re.compile(
+            rf"""(?:(?<![^\s"'=(,;<])|(?<![^\s"'=]//)(?<=//))(?!(?i:{_ADDRESSED}):)[A-Za-z_][\w.+-]{{0,80}}+"""
+            rf""":(?P<secret>(?!\d+@)[^\s:/'"]{{1,200}})@(?!{_NO_HOST})(?=[\w\[])"""
+        ),
+        "@",
+    ),
+    Rule(
         "values given to a secret name with = or :",
         "DB_PASSWORD=hunter2",
         re.compile(r"""(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]{0,80}+)["']?\s{0,4}[=:]\s{0,4}+"""),
@@ -80,7 +91,8 @@ RULES: tuple[Rule, ...] = (
         "passwords behind -u and --user",
         "curl -u me:hunter2 https://example.org",
         re.compile(
-            r"""(?<!\S)(?:-u|--user|--proxy-user)[\s=]["']?[^\s:"']+:(?P<secret>(?!\d+(?!\S))[^\s"']+)"""
+            r"""(?<!\S)(?:-[uU]["']?|(?:-[A-Za-z]{1,5}(?<=[uU])|--user|--proxy-user)[\s=]["']?)"""
+            r"""[^\s:"'=-][^\s:"'=]*+:(?P<secret>(?!//|\d+(?!\S))[^\s"']+)"""
         ),
     ),
     Rule(
