@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from time import time_ns
 from typing import NamedTuple
 
-from eventstore.checkpoints import Checkpoint, CheckpointFile, Key
+from eventstore.checkpoints import Checkpoint, CheckpointFile, Key, parse
 from eventstore.errors import InvalidRequest, StoreDamaged
 from eventstore.reader import Reader
 from eventstore.record import Head
@@ -15,6 +16,8 @@ from manager import homeidentity, offline, signing
 from manager.checkpointing import path_of
 from manager.home import Home
 from projections.quantities import counted
+
+_FIRST_LINES = 1_000  # of a file, in which there is a checkpoint if there are any
 
 
 class Known(NamedTuple):
@@ -79,7 +82,9 @@ def checkpoints(home: Home, path: Path, key: Key | None) -> Known:
     signed = tuple(one for one in true if one.key and (key is None or one.key == key.id))
     faults = [_false(path, false, named) for named in sorted({str(one.key) for one in false})]
     if key is not None and found and not signed:
-        faults.append(f"no checkpoint in {path} is signed with the key {key.id}")
+        by = " and ".join(sorted({str(one.key) for one in true if one.key}))
+        others = f"but some are with {by}" if by else "nor is any with another"
+        faults.append(f"no checkpoint in {path} is signed with the key {key.id}, {others}")
     return Known(path, tuple(true), signed, tuple(faults))
 
 
@@ -89,17 +94,28 @@ def _false(path: Path, false: Sequence[Checkpoint], key: str) -> str:
     return f"{many} in {path} with a false signature of the key {key}, the first of position {first}; put it back"
 
 
-def heads_in(home: Home, path: Path, key: Key | None) -> tuple[Iterable[Head], tuple[str, ...]]:
+def heads_in(
+    home: Home, reader: Reader, path: Path, key: Key | None
+) -> tuple[Iterable[Head], tuple[str, ...]]:
     """What the log was, in order of position, as a file of checkpoints, an export or a bundle tells; and its faults.
 
-    Raises `NotWhole` for an export or bundle that is not, `InvalidRequest` for another file or one of another home.
+    Raises `NotWhole` for an export or bundle that is not, `StoreDamaged` for a file of another home, and
+    `InvalidRequest` for what is none of these.
     """
     if not path.is_file():
         raise InvalidRequest(f"cannot compare with {path}: there is no such file")
     known = checkpoints(home, path, key)
     if known.all or known.faults:
         return known.heads, known.faults
-    offline.read(path, key=key)
+    with path.open("rb") as file:
+        others = [one.home for one in map(parse, islice(file, _FIRST_LINES)) if one is not None]
+    found = others[0] if others else offline.read(path, key=key).home  # None: an export of no event
+    is_ours = not others and reader.rows("SELECT 1 FROM events WHERE home = ? LIMIT 1", (found,))
+    if found is not None and not is_ours:
+        raise StoreDamaged(
+            f"cannot trust that this is the log: {path} is of the home {found}, and {home.path} is "
+            f"{homeidentity.read(home.identity).id}; give a file of this home, or find out how it came to be another"
+        )
     return offline.heads(path), ()
 
 

@@ -48,8 +48,8 @@ class NotWhole(OutliveError):
 
 
 class Found(NamedTuple):
-    """A file that is whole: what it is, how many events it has, the last head that it proves, where it begins, and who
-    signed all of it.
+    """A file that is whole: what it is, how many events it has, the last head that it proves, where it begins, who
+    signed all of it, and the home of its first event (null: an export without any).
 
     `signed_by`: the id of a key whose holder says that all events are in it: of the log from the first to the last, or
     of the agent up to the checkpoint.
@@ -62,6 +62,7 @@ class Found(NamedTuple):
     agent: str | None = None
     start: int = 1
     signed_by: str | None = None
+    home: str | None = None
 
 
 def read(path: Path, *, key: Key | None = None) -> Found:
@@ -103,21 +104,24 @@ def heads(path: Path) -> Iterator[Head]:
 
 def _export(path: Path, file: IO[bytes]) -> Found:
     lines = iter(file)
-    first = _object(path, next(lines, b""))
+    line = next(lines, None)
+    if line is None:
+        raise NotWhole(path, "it is empty")
+    first = _object(path, line)
     if first.get("schema") != exporting.SCHEMA:
         raise InvalidRequest(f"cannot check {path}: it is neither an export in JSON lines nor a bundle")
-    last_at = 0
+    last_at, home = 0, None
     end: dict[str, Any] = {}
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        nonlocal last_at
+        nonlocal last_at, home
         for line in lines:
             found = _object(path, line)
             if found.get("schema") == exporting.END_SCHEMA:
                 end.update(found)
                 return
             row = _row(path, found)
-            last_at = row[5]
+            last_at, home = row[5], home or found["home"]
             yield row
 
     try:
@@ -139,7 +143,8 @@ def _export(path: Path, file: IO[bytes]) -> Found:
     if (end.get("key"), end.get("signature")) != (None, None):
         message = exporting.signed_bytes(start, before, last, verdict.head_hash)
         signer = _require_signature(path, "last line", end.get("key"), end.get("signature"), message)
-    return Found("export", verdict.checked, Head(last, verdict.head_hash, last_at), None, None, start, signer)
+    head = Head(last, verdict.head_hash, last_at)
+    return Found("export", verdict.checked, head, None, None, start, signer, home)
 
 
 def _bundle(path: Path, file: IO[bytes]) -> Found:
@@ -175,7 +180,8 @@ def _bundle(path: Path, file: IO[bytes]) -> Found:
     if (checkpoint.key, checkpoint.signature) != (None, None):
         _require_signature(path, CHECKPOINT, checkpoint.key, checkpoint.signature, checkpoint.message)
     signer = _signer(path, kept)
-    return Found("bundle", len(rows), checkpoint.head, checkpoint, manifest["agent"], start, signer)
+    home = checkpoint.home
+    return Found("bundle", len(rows), checkpoint.head, checkpoint, manifest["agent"], start, signer, home)
 
 
 def _signer(path: Path, kept: Mapping[str, bytes]) -> str | None:

@@ -19,7 +19,7 @@ _HARMLESS_ENDING = re.compile(
     r"|username|version"
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_ADDRESSED = r"acct|author|b?cc|by|committer|contact|e?-?mail(?:to)?|from|owner|reply-to|sender|sips?|to|xmpp"  # an e-mail follows
+_MAIL = r"acct|author|b?cc|by|committer|contact|e?-?mail(?:to)?|from|owner|reply-to|sender|sips?|to|xmpp"  # mailto:me@…
 _NO_HOST = r"(?:sha\d{3}|md5):|v?\d+(?:\.\d+){0,2}(?![\w.])"  # but a digest: image:tag@sha256:…; a version: npm:x@1.2.3
 URL_PASSWORD = r"://[^\s/:@'\"]*:(?P<secret>[^\s/'\"]+)@"
 MAY_MATCH = re.compile(
@@ -72,7 +72,7 @@ RULES: tuple[Rule, ...] = (
         "passwords before @ and a host",
         "app:hunter2@db:5432",
         re.compile(
-            rf"""(?:(?<![^\s"'=(,;<])|(?<![^\s"'=]//)(?<=//))(?!(?i:{_ADDRESSED}):)[A-Za-z_][\w.+-]{{0,80}}+"""
+            rf"""(?:(?<![^\s"'=(,;<])|(?<![^\s"'=]//)(?<=//))(?!(?i:{_MAIL}):)[A-Za-z_][\w.+-]{{0,80}}+"""
             rf""":(?P<secret>(?!\d+@)[^\s:/'"]{{1,200}})@(?!{_NO_HOST})(?=[\w\[])"""
         ),
         "@",

@@ -72,11 +72,14 @@ def of_environment() -> Key | None:
 
 
 def public(given: str) -> Key:
-    """The key to check signatures with: 64 hex digits, or a file with a public or private key in PEM.
-
-    Raises `KeyUnusable`.
-    """
-    return of_id(given) or _load(Path(given).expanduser())
+    """The key to check signatures with: its id, or a file with a public or private key in PEM. Raises `KeyUnusable`."""
+    key, path = of_id(given.lower()), Path(given).expanduser()
+    if key is None and re.fullmatch(r"[0-9A-Fa-f]{8,}", given) and not path.exists():
+        raise KeyUnusable(
+            f"cannot use the key {given}: that is neither a file nor the id of a key, which has 64 hex digits, "
+            f"not {len(given)}; see `outlive keys show`"
+        )
+    return key or _load(path)
 
 
 def of_id(given: str) -> Key | None:

@@ -148,7 +148,7 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
             reader, verdict, sorted([*ours.heads, *([] if known is None else [known])])
         )
     if wanted.against is not None:
-        others, more = comparing.heads_in(home, wanted.against, wanted.key)
+        others, more = comparing.heads_in(home, reader, wanted.against, wanted.key)
         faults += more
         if verdict.is_intact:
             verdict = trust.contradicted(reader, verdict, _still_there(reader, wanted.against, others))

@@ -34,13 +34,32 @@ def test_a_home_is_held_against_what_was_kept(kept: Kept, tmp_path: Path) -> Non
     """Checkpoints, an export and a bundle of the same log agree; those of another do not."""
     for path in (kept.export, kept.bundle, kept.outlive.home / "checkpoints.jsonl"):
         assert json_of(kept, "verify", "--against", str(path))["intact"]
+    assert outlive_in(kept, "verify", "--key", kept.id.upper())[0] == 0
+
+
+def test_what_is_of_another_home_was_no_checkpoint_or_another_log(kept: Kept, tmp_path: Path) -> None:
+    """A file of another home is told as one, whatever it is, and the key of another home as not the one used here."""
     other = Kept(tmp_path)
-    for path in (other.export, other.bundle):
+    ours, theirs = (json.loads((one.outlive.home / "home.json").read_text())["home"] for one in (kept, other))
+    for path in (other.export, other.bundle, other.outlive.home / "checkpoints.jsonl"):
         code, out = outlive_in(kept, "verify", "--against", str(path))
-        assert code == 6
-        assert "another log" in out
-    assert outlive_in(kept, "verify", "--against", str(other.outlive.home / "checkpoints.jsonl"))[0] == 2
-    assert outlive_in(kept, "verify", "--key", other.id)[0] == 6
+        wanted = (
+            f"{path} is of the home {theirs}, and {kept.outlive.home} is {ours}; give a file of this home"
+        )
+        assert (code, wanted in out) == (6, True), out
+    code, out = outlive_in(kept, "verify", "--key", other.id)
+    wanted = f"is signed with the key {other.id}, but some are with {kept.id}"
+    assert (code, wanted in out) == (6, True), out
+
+
+def test_an_id_that_was_cut_off_was_a_missing_file(kept: Kept, tmp_path: Path) -> None:
+    """What looks like an id and is none is told as that, and what is no key as that."""
+    code, out = outlive_in(kept, "verify", "--key", kept.id[:-1])
+    assert (code, "the id of a key, which has 64 hex digits, not 63" in out) == (1, True), out
+    (tmp_path / "junk").write_text("junk")
+    for name, why in (("junk", "it holds no key in PEM"), ("none", "No such file or directory")):
+        code, out = outlive_in(kept, "verify", "--key", str(tmp_path / name))
+        assert (code, why in out) == (1, True), out
 
 
 def test_from_a_checkpoint(kept: Kept) -> None:
