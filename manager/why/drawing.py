@@ -120,11 +120,18 @@ def _bands(bands: Sequence[Band], scale: TimeScale, height: float) -> tuple[str,
             element("title", band.title),
             element("rect", x=x, y=0, width=width, height=height, rx=2, class_=f"band {band.kind}"),
         ]
-        text = next((one for one in (band.label, band.short) if len(one) * BOLD + 8 < width), "")
-        if text:
-            shape.append(element("text", text, x=x + 5, y=height / 2 + 4, class_=f"on {band.kind}"))
+        shape += _label(band, list(scale.drawn(x, end)), height)
         shapes.append(element("g", "", *shape))
     return tuple(shapes)
+
+
+def _label(band: Band, rooms: Sequence[tuple[float, float]], height: float) -> list[str]:
+    """What the band says, where there is room for it: the longer text before the first place."""
+    for text in (band.label, band.short):
+        for left, right in rooms:
+            if text and len(text) * BOLD + 8 < right - left:
+                return [element("text", text, x=left + 5, y=height / 2 + 4, class_=f"on {band.kind}")]
+    return []
 
 
 def _marks(marks: Sequence[Mark], scale: TimeScale) -> Iterator[str]:

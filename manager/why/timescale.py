@@ -83,6 +83,12 @@ class TimeScale:
             before = piece
         return self.pieces[-1].right
 
+    def drawn(self, left: float, right: float) -> Iterator[tuple[float, float]]:
+        """The parts from x `left` to `right` that no cut lies over."""
+        for piece in self.pieces:
+            if max(left, piece.left) < min(right, piece.right):
+                yield max(left, piece.left), min(right, piece.right)
+
     def cuts(self) -> Iterator[tuple[float, int]]:
         """The middle of each cut, and how much time it leaves out."""
         for one, other in zip(self.pieces, self.pieces[1:], strict=False):

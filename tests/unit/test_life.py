@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from itertools import pairwise
 from xml.etree import ElementTree as ET
@@ -188,3 +189,17 @@ def test_idle_time_that_would_fill_the_picture_is_cut_out() -> None:
     assert cut[1] > 29 * DAY
     assert scale.x(T0 + SECOND) > 200
     assert scale.x(T0 + SECOND) < cut[0] < scale.x(T0 + 30 * DAY - SECOND)
+
+
+@pytest.mark.parametrize("width", [656, 1032])
+def test_a_label_was_cut_where_its_band_began_in_a_cut(width: int) -> None:
+    """A coordinator started in idle time that is left out, and the cut lay over the first letter of `epoch 2`."""
+    begin, end = T0 + 9_000 * SECOND, T0 + 10_000 * SECOND
+    shown = life(*LIFE, ended(SEVEN, at=T0 + 100 * SECOND), FAILED, now=10_000)
+    attempts = (*shown.attempts, Band(start=end - 100 * SECOND, end=end, kind="open", label="2", title=""))
+    epoch = Band(start=begin, end=end, kind="up", label="epoch 2", title="")
+    shown = replace(shown, end=end, attempts=attempts, coordinators=(epoch,))
+    drawn = ET.fromstring(picture(shown, width=width, zone=UTC, label="x"))
+    [cut] = [one.attrib for one in drawn.iter("rect") if one.get("class") == "cut"]
+    [at] = [float(one.attrib["x"]) for one in drawn.iter("text") if one.text == "epoch 2"]
+    assert float(cut["x"]) + float(cut["width"]) < at
