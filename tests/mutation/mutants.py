@@ -61,8 +61,8 @@ def _changes(node: ast.AST) -> list[str]:
             return ["not removed"]
         case ast.Constant(value=bool()):
             return ["constant inverted"]
-        case ast.Constant(value=int() | float()):
-            return ["constant plus one"]
+        case ast.Constant(value=int() | float() as number):
+            return [f"{number} plus one"]
         case ast.Return(value=value) if value is not None and not _is_none(value):
             return ["returned None"]
         case ast.Expr() | ast.Assign() | ast.AugAssign() | ast.Raise():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from manager.process import procfs
+from manager.process import identity, procfs
 from manager.process.features import detect, features
 from manager.process.identity import (
     Identity,
@@ -18,7 +18,10 @@ from manager.process.identity import (
     identify,
     open_pidfd,
     prove,
+    prove_child,
     prove_descendant,
+    prove_self,
+    prove_session_member,
     prove_token,
 )
 from manager.process.signalling import exit_info
@@ -202,8 +205,50 @@ def test_a_process_that_is_not_proved_leaves_no_descriptor() -> None:
         for _ in range(3):
             assert prove_descendant(root, here.pid) is None
             assert prove_token("of no agent", here.pid) is None
+            assert prove_session_member(child.pid, here.pid) is None
+            assert identify(child.pid) == its
             stranger = here._replace(pidfd_inode=1, start_ticks=1)
             assert prove(stranger, shim_holds_lock=False).process is None
         assert os.listdir("/proc/self/fd") == before
         root.close()
         child.kill()
+
+
+def test_a_process_that_ends_between_two_looks_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There when its handle was opened, gone when it is looked at: no process, by every way to ask."""
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        its, own = identify(child.pid), prove_self()
+        assert its is not None
+        before = os.listdir("/proc/self/fd")
+        monkeypatch.setattr(procfs, "read_stat", lambda pid: None)
+        assert prove(its, shim_holds_lock=True).match is Match.DIFFERENT
+        assert prove_child(child.pid) is None
+        assert prove_descendant(own, child.pid) is None
+        assert prove_token("", child.pid) is None
+        assert prove_session_member(child.pid, child.pid) is None
+        assert os.listdir("/proc/self/fd") == before
+        own.close()
+        child.kill()
+
+
+def test_a_member_of_a_session_is_found_by_it() -> None:
+    """Whoever is in the leader's, and nobody else."""
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as child:
+        found = prove_session_member(child.pid, child.pid)
+        assert found is not None
+        assert found.pid == child.pid
+        found.close()
+        assert prove_session_member(os.getsid(0), child.pid) is None
+        child.kill()
+
+
+@pytest.mark.parametrize(
+    ("readings", "found"), [("aa", "a"), ("abb", "b"), ("abcdd", "d"), ("abcdefgh", None)]
+)
+def test_an_ancestry_counts_once_it_has_come_to_rest(
+    readings: str, found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two readings in a row that are equal; what never is, is no proof."""
+    told = iter([(pid, 1)] for pid in map(ord, readings))
+    monkeypatch.setattr(identity, "_ancestry", lambda pid, root: next(told))
+    assert identity._steady_ancestry(1, 2) == (None if found is None else [(ord(found), 1)])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eventstore import chain
-from eventstore.record import Head
+from eventstore.record import Head, RecordedEvent
 
 Row = tuple[Any, ...]
 
@@ -49,7 +49,7 @@ def _log(count: int) -> list[Row]:
             b"host",
             b"me",
             b"c",
-            None,
+            None if position % 5 == 0 else b"id-%d" % (position - 1),
             b"{}" * position,
         )
         rows.append((*columns, *texts))
@@ -134,15 +134,25 @@ def test_a_foreign_history_does_not_follow() -> None:
     assert (verdict.position, verdict.problem) == (5, "previous hash")
 
 
-@pytest.mark.parametrize(("column", "value"), [(1, 7), (5, 1)])
-def test_a_writer_that_breaks_the_order_is_noticed(column: int, value: int) -> None:
+@pytest.mark.parametrize(
+    ("position", "column", "value", "detail"),
+    [
+        (5, 1, 7, "version 7 is not next in its stream"),
+        (3, 1, 0, "version 0 is not next in its stream"),
+        (5, 5, 1, "recorded before the row that precedes it"),
+        (3, 5, 1, "recorded before the row that precedes it"),  # the first of its stream
+    ],
+)
+def test_a_writer_that_breaks_the_order_is_noticed(
+    position: int, column: int, value: int, detail: str
+) -> None:
     """Even with right hashes: versions are dense in a stream and recorded times never go back."""
     rows = _log(9)
-    row = list(rows[4])
+    row = list(rows[position - 1])
     row[column] = value
     row[17] = chain.link(row[16], chain.leaf(row))
-    verdict = chain.verify([*rows[:4], tuple(row)])
-    assert (verdict.position, verdict.problem) == (5, "order")
+    verdict = chain.verify([*rows[: position - 1], tuple(row)])
+    assert (verdict.position, verdict.problem, verdict.detail) == (position, "order", detail)
 
 
 @pytest.mark.parametrize("value", [None, "text", -1, 2**64])
@@ -152,6 +162,17 @@ def test_impossible_values_are_a_finding_not_a_crash(value: object) -> None:
     rows[1] = (rows[1][0], value, *rows[1][2:])
     verdict = chain.verify(rows)
     assert (verdict.position, verdict.problem) == (2, "row changed")
+
+
+def test_a_row_alone_is_held_against_its_own_hash() -> None:
+    """Whole, edited, or with a value that no writer of ours can have put there."""
+    values = _log(1)[0]
+    texts = [value if value is None else value.decode() for value in values[7:16]]
+    columns: dict[str, Any] = dict(zip(chain.ORDER, [*values[:7], *texts], strict=True))
+    row = RecordedEvent(**columns, previous_hash=values[16], hash=values[17])
+    assert chain.is_own_hash(row) is True
+    assert chain.is_own_hash(row._replace(actor="you")) is False
+    assert chain.is_own_hash(row._replace(version=-1)) is False
 
 
 def _rehashed(rows: list[Row], changes: dict[int, tuple[int, Any]]) -> list[Row]:
@@ -180,6 +201,12 @@ def test_parts_of_a_chain_fit(at: int) -> None:
 def test_parts_that_break_the_order_do_not_fit(changes: dict[int, tuple[int, Any]]) -> None:
     """A version or a time that does not follow those of an earlier part is noticed although each part is good."""
     assert not chain.do_fit(_parts(_rehashed(_log(8), changes), 4))
+
+
+def test_a_row_recorded_when_time_began_is_the_first_all_the_same() -> None:
+    """Its time is what a part before it is held against, though it is 0."""
+    rows = _rehashed(_log(3), {1: (5, 0)})
+    assert chain.walk(rows)[1].first_recorded_at == 0
 
 
 def test_long_texts_are_hashed_as_documented() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -211,6 +212,26 @@ def test_a_stop_during_a_restart_was_passed_over(
         exit=ExitedBySignal(signal=9, core_dumped=False), ended_at=NOW, reaped_by="shim", source="shim record"
     )
     assert isinstance(decide(after_it, end, NOW)[-1], RestartScheduled) == follows
+
+
+@pytest.mark.parametrize(("stage", "wait"), [(1, 10), (3, 5)])
+def test_a_signal_that_only_a_mark_tells_of_has_its_own_stages_wait(stage: Literal[1, 3], wait: int) -> None:
+    """From when it was sent, not from when it was found."""
+    state = after([STARTED, RUNNING, replace(asked(), grace_seconds=(10.0, 7.0, 5.0))])
+    (event,) = decide(state, do.RecallSignal(at=T0, stage=stage), T0)
+    assert event.deadline_at == T0 + wait * SECOND  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.099999])
+@pytest.mark.parametrize("is_timed", [True, False])
+def test_what_ends_as_its_start_window_does_was_running(seconds: float, is_timed: bool) -> None:
+    """To the microsecond, by the shim's clock or by the wall clock."""
+    state = STATES["starting"]
+    assert state is not None
+    assert state.spec.start_window_seconds == 0.1
+    ran = seconds if is_timed else None
+    exit_ = replace(EXIT, ended_at=T0 + round(seconds * SECOND), ran_seconds=ran)
+    assert (decide(state, exit_, NOW)[0].TYPE == "RUNNING") == (seconds == 0.1)
 
 
 def test_a_kill_that_only_a_mark_tells_of_was_forced() -> None:

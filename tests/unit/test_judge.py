@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from eventstore.errors import InvalidRequest
 from eventstore.events import AgentEvent
 from eventstore.payloads import Payload
+from eventstore.state import Ended
 from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown
 from manager import commands as do
 from manager.decide import decide
+from manager.judge import judge
 from tests.support.states import KILL, RUNNING, SECOND, STARTED, STATES, T0, after, asked, term
 
 NOW = T0 + 60 * SECOND  # after every deadline in STATES
@@ -110,6 +113,15 @@ def test_an_end_inside_the_start_window_is_a_failed_start() -> None:
     )
     _, verdict = decide(STATES["starting"], early, T0 + 60_000)
     assert (verdict.TYPE, verdict.cause, verdict.last_output) == ("FAILED", "failed start", payload.reference)  # type: ignore[union-attr]
+
+
+def test_nothing_is_judged_before_its_exit_is_recorded() -> None:
+    """Whoever asks for a verdict without one is told so."""
+    state = STATES["failed start"]
+    assert state is not None
+    assert isinstance(state.phase, Ended)
+    with pytest.raises(InvalidRequest, match="its exit is not recorded"):
+        judge(state, state.phase)
 
 
 def test_a_success_inside_the_start_window_is_a_success() -> None:

@@ -108,6 +108,7 @@ def test_a_failed_start_has_no_exit() -> None:
     state = _given(spawning(), failed)
     assert isinstance(state.phase, Ended)
     assert (state.phase.process, state.phase.exit, state.phase.outcome) == (None, None, State.FAILED)
+    assert state.phase.is_tree_complete  # of nothing all is known
     assert state.phase.failure is not None
     assert state.phase.failure.errno == 2
     assert state.is_final

@@ -256,6 +256,23 @@ def test_a_restart_that_only_a_mark_calls_off_does_not_come() -> None:
     assert _carry_out(after([STARTED, RUNNING]), lives).state == "RUNNING"
 
 
+@pytest.mark.parametrize(
+    ("mark", "counts"),
+    [
+        (CALLED_OFF, True),
+        (replace(CALLED_OFF, at=T0), True),  # at the moment from which it waits
+        (replace(CALLED_OFF, at=T0 - 1), False),  # a later order has made it wait again
+        (LAST, False),  # a signal to the attempt before
+    ],
+)
+def test_an_attempt_to_come_is_called_off_by_news_alone(mark: do.RecallSignal, counts: bool) -> None:
+    """What a mark tells of before the agent waited is in the log already."""
+    waiting = STATES["waiting"]
+    assert waiting is not None
+    found = conclude(waiting, None, unwatched_seconds=5.0, recalled=(mark,))
+    assert found.commands == ((mark,) if counts else ())
+
+
 def test_an_unknown_exit_has_its_bounds() -> None:
     """What nobody saw is unknown, with the reason, and between which two moments it must have been.
 
