@@ -126,6 +126,11 @@ def _reader(type_name: str) -> Callable[[str], Any]:
     ).validator.validate_json  # what TypeAdapter's own does, without its many parameters
 
 
+@upcaster("SPAWNING", 1)
+def _spawned_without_limits(shape: Shape) -> Shape:
+    return {**shape, "spec": {**shape["spec"], "limits": None}}
+
+
 @upcaster("FAILED", 1)
 def _failed_without_oom(shape: Shape) -> Shape:
     return shape  # a cause was added

@@ -20,7 +20,7 @@ class AgentSpawning:
     """Intent, committed before the fork. `directory` is relative to the home; `boot_id` is the host's at that time."""
 
     TYPE: ClassVar = "SPAWNING"
-    SCHEMA_VERSION: ClassVar = 1
+    SCHEMA_VERSION: ClassVar = 2
     attempt: int
     name: str
     spec: RecordedSpec
@@ -63,10 +63,11 @@ class HealthChanged:
 
 @record
 class StopRequested:
-    """Somebody (the event's actor) or a policy wants the attempt to end. `forced` skips straight to SIGKILL.
+    """Somebody (the event's actor) or a rule wants the attempt to end. `forced` skips straight to SIGKILL.
 
     `grace_seconds` are the waits after SIGTERM, after the second SIGTERM, and after SIGKILL. Of several the last says
-    whether another attempt follows (cause "restart"), unless the first came from a limit or for its health.
+    whether another attempt follows: cause "restart" one does, "limit" or "health" as by its policy, else none. Where
+    the first came from a limit or for its health, that stays why it ended.
     """
 
     TYPE: ClassVar = "STOP_REQUESTED"

@@ -208,16 +208,19 @@ def _with_stop(live: Live, event: ev.StopRequested, at: int) -> Live:
         stop = Stop(
             requested_at=at,
             cause=event.cause,
+            last_cause=event.cause,
             reason=event.reason,
             forced=event.forced,
             grace_seconds=event.grace_seconds,
         )
         return replace(live, stop=stop)
     # A second request (a kill during a slow stop, a stop during a restart) replaces the waits; the stage stays.
+    is_by_rule = before.cause in ("limit", "health")
     stop = replace(
         before,
-        cause=before.cause if before.cause in ("limit", "health") else event.cause,
-        reason=event.reason,
+        cause=before.cause if is_by_rule else event.cause,
+        last_cause=event.cause,
+        reason=before.reason if is_by_rule else event.reason,
         forced=event.forced,
         grace_seconds=event.grace_seconds,
     )

@@ -28,10 +28,15 @@ OUTCOMES = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.KILL
 
 @record
 class Stop:
-    """A stop under way. `stage` 0: asked for, nothing sent; 1, 2: SIGTERM sent; 3: SIGKILL sent; 4: timed out."""
+    """A stop under way. `stage` 0: asked for, nothing sent; 1, 2: SIGTERM sent; 3: SIGKILL sent; 4: timed out.
+
+    `cause` and `reason` are those of the last order, but a limit, or its health, stays the cause; `last_cause`: the
+    last order's, which says whether another attempt follows.
+    """
 
     requested_at: int
     cause: Literal["user", "restart", "limit", "health", "shutdown"]
+    last_cause: Literal["user", "restart", "limit", "health", "shutdown"]
     reason: str | None
     forced: bool
     grace_seconds: tuple[float, float, float]

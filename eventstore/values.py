@@ -42,6 +42,19 @@ class RestartRule:
 
 
 @record
+class ResourceLimits:
+    """What an attempt and its whole tree may use before it is stopped; null: as much as they want.
+
+    `wall_seconds` count from its start; `cpu_seconds` are user and system time of the whole tree so far.
+    """
+
+    wall_seconds: float | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+    cpu_seconds: float | None = None
+
+
+@record
 class RecordedSpec:
     """What was asked for, as the log keeps it: names of environment variables, never their values."""
 
@@ -58,6 +71,7 @@ class RecordedSpec:
     restart: RestartRule
     labels: Mapping[str, str]
     cgroup: bool = False
+    limits: ResourceLimits | None = None
 
 
 @record

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from manager.home import HomeBusy as HomeBusy
     from manager.manager import Manager as Manager
     from manager.spec import AgentSpec as AgentSpec
+    from manager.spec import Limits as Limits
     from manager.spec import RestartPolicy as RestartPolicy
     from manager.status import AgentStatus as AgentStatus
 
@@ -37,6 +38,7 @@ _HOMES = {
     "HomeBusy": "manager.home",
     "HomeError": "manager.errors",
     "InvalidRequest": "eventstore.errors",
+    "Limits": "manager.spec",
     "Manager": "manager.manager",
     "NameInUse": "eventstore.errors",
     "OutliveError": "eventstore.errors",

@@ -19,7 +19,7 @@ from manager.process.identity import prove, prove_descendant
 from manager.process.signalling import ProvenProcess, exit_info
 from manager.recovery import ExitRecord, Observed
 
-Timer = Literal["window", "look", "stage", "kill", "backoff"]
+Timer = Literal["window", "look", "stage", "kill", "backoff", "wall"]
 KERNEL_EXIT_SECONDS = 5.0  # for init to reap an orphan; up to 1.3 s was seen
 RETRY_SECONDS = 1.0  # for descriptors or memory to be free again
 

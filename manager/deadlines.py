@@ -28,5 +28,10 @@ def until_start_window_passes(state: AgentState, started_at: int, now: int) -> f
     return _left(started_at + round(window * 1e6), now, window)
 
 
+def until_wall_limit(limit_seconds: float, started_at: int, now: int) -> float:
+    """Seconds until an attempt that was started then has run for as long as it may."""
+    return _left(started_at + round(limit_seconds * 1e6), now, limit_seconds)
+
+
 def _left(deadline_at: int, now: int, whole_seconds: float) -> float:
     return min(max(0.0, (deadline_at - now) / 1e6), whole_seconds)

@@ -15,7 +15,7 @@ from eventstore.lifecycle import evolve
 from eventstore.state import AgentState, Ended, Live, Requested, State, Waiting
 from eventstore.values import RecordedSpec
 from manager import commands as do
-from manager.judge import MICROSECONDS, judge, later, scheduled, what_follows
+from manager.judge import MICROSECONDS, RULES, judge, later, scheduled, wants, what_follows
 from manager.recordable import recordable
 
 
@@ -148,9 +148,8 @@ def _request_stop(state: AgentState, command: do.RequestStop, now: int) -> list[
         and not (command.forced and (stop.stage == 4 or not stop.is_kill_sent))
     ):
         # Under way already; only a kill can make it faster, and only a timed-out one is sent again. But whether an
-        # attempt follows is for the last order to say.
-        orders = {stop.cause, command.cause}
-        is_other = "restart" in orders and len(orders & {"limit", "health"}) == 0 and len(orders) == 2
+        # attempt follows is for the last order of a person to say.
+        is_other = command.cause not in RULES and wants(command.cause) != wants(stop.last_cause)
         return [replace(request, forced=stop.forced)] if is_other else []
     if command.forced:
         first: ev.AgentEvent = ev.SigkillSent(attempt=state.attempt, deadline_at=later(now, grace[2]))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from eventstore import events as ev
 from eventstore.errors import InvalidRequest
 from eventstore.state import AgentState, Ended, State
 from eventstore.values import ExitedBySignal, ExitedWithCode, ExitUnknown, StoredText
+from manager.commands import StopCause
 from manager.restart import GiveUp, after
 from projections.quantities import counted
 
 MICROSECONDS = 1_000_000
 SIGKILL = 9
+RULES = ("limit", "health")  # causes of stops that no person orders
 
 
 def judge(
@@ -34,8 +38,8 @@ def judge(
         raise InvalidRequest(f"cannot judge attempt {attempt} of {state.name}: its exit is not recorded")
     if isinstance(exit_, ExitUnknown):
         return ev.AgentLost(attempt=attempt, reason=exit_.reason)
-    if stop is not None and stop.cause in ("limit", "health"):
-        return _failed(attempt, stop.cause, stop.reason or f"stopped by its {stop.cause} policy", last_output)
+    if stop is not None and stop.cause in RULES:
+        return _failed(attempt, stop.cause, stop.reason or f"stopped by its {stop.cause} rule", last_output)
     if stop is not None:
         by_kill = isinstance(exit_, ExitedBySignal) and exit_.signal == SIGKILL
         if stop.is_kill_sent and (by_kill or state.spec.until == "tree"):
@@ -69,6 +73,13 @@ def _failed(attempt: int, cause: str, message: str, last_output: StoredText | No
     )
 
 
+def wants(cause: StopCause) -> Literal["another", "none", "as by its policy"]:
+    """Which attempt is to follow a stop, as far as its cause tells."""
+    if cause == "restart":
+        return "another"
+    return "as by its policy" if cause in RULES else "none"
+
+
 def what_follows(state: AgentState, now: int, ran_seconds: float | None = None) -> list[ev.AgentEvent]:
     """Another attempt or none, after an outcome; the rules are those of `manager.restart`.
 
@@ -77,12 +88,13 @@ def what_follows(state: AgentState, now: int, ran_seconds: float | None = None) 
     ended = state.phase
     if not isinstance(ended, Ended) or ended.outcome is None:
         return []
-    if ended.stop is not None and ended.stop.cause == "restart":
+    wanted = None if ended.stop is None else wants(ended.stop.last_cause)
+    if ended.stop is not None and wanted == "another":
         return [scheduled(state, now, 0.0, state.restarts_used, ended.stop.reason or "restart requested")]
     ran = ran_seconds
     if ran is None:
         ran = 0.0 if ended.started_at is None else max(0, ended.ended_at - ended.started_at) / MICROSECONDS
-    if ended.stop is not None and ended.stop.cause in ("user", "shutdown"):
+    if wanted == "none":
         return []  # somebody wanted it gone, whatever it took
     match after(state.spec.restart, ended.outcome, used=state.restarts_used, ran_seconds=ran):
         case None:

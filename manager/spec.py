@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from eventstore.errors import InvalidRequest
-from eventstore.values import RecordedSpec, RestartRule
+from eventstore.values import RecordedSpec, ResourceLimits, RestartRule
 from manager.recordable import recordable
 from manager.redaction import Redactor
 
@@ -21,6 +21,8 @@ _VARIABLE = re.compile(r"[^=\x00]+")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 
 MOST_SECONDS = 31_536_000  # a year
+MOST_BYTES = 1 << 50
+MOST_PROCESSES = 1 << 22  # as many pids as Linux gives
 MOST_RULES, MOST_RULE_CHARACTERS = 32, 500
 MOST_RECORDED_BYTES = 48 * 1024  # the event that holds a spec may have 64 KiB
 Grace = tuple[float, float, float]
@@ -61,6 +63,20 @@ class RestartPolicy(_Value):
         return cls(mode="always", max_restarts=max_restarts)
 
 
+class Limits(_Value):
+    """What an attempt and its whole tree may use; None: as much as they want. Beyond it the attempt is stopped.
+
+    `wall_seconds` from its start; `memory_bytes` resident in all processes together, and `processes`, as `ps` shows
+    them; `cpu_seconds` of user and system time so far. Enforced while a coordinator holds the home; the stop has the
+    cause "limit", the attempt has FAILED with it, and its restart policy says whether another follows.
+    """
+
+    wall_seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = None
+    memory_bytes: Annotated[int, Field(ge=1, le=MOST_BYTES)] | None = None
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] | None = None
+    cpu_seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = None
+
+
 class AgentSpec(_Value):
     """One agent's program and policy. Raises pydantic's `ValidationError` (a `ValueError`) for impossible values.
 
@@ -71,8 +87,9 @@ class AgentSpec(_Value):
     `stop_grace_seconds`: waits after SIGTERM to the process, SIGTERM to its tree, SIGKILL (10, 5, 5 as the design that
     outlive replaced had them). `start_window_seconds`: an end within it is a failed start (0 to 31,536,000).
     `cgroup`: a cgroup of its own where a writable cgroup v2 is found: its tree is then known, and killed at once, even
-    if its shim is lost; a start takes 1 to 2 ms more. `redact`: patterns (Python's `re`) of secrets, beside those that
-    outlive knows itself; what they match is `[redacted]` in everything but `spec.json` and the agent's own output.
+    if its shim is lost; a start takes 1 to 2 ms more. `limits`: of what it and its tree may use. `redact`: patterns
+    (Python's `re`) of secrets, beside those that outlive knows itself; what they match is `[redacted]` in all but
+    `spec.json` and the agent's own output.
     """
 
     command: tuple[str, ...]
@@ -88,6 +105,7 @@ class AgentSpec(_Value):
     restart: RestartPolicy = RestartPolicy()
     labels: Mapping[str, str] = {}
     cgroup: bool = False
+    limits: Limits = Limits()
     redact: tuple[str, ...] = ()
 
     @field_validator("command")
@@ -179,12 +197,16 @@ class AgentSpec(_Value):
                 name: redactor.value(name, text) for name, text in sorted(self.labels.items())
             },  # as it is read
             cgroup=self.cgroup,
+            limits=None if self.limits == Limits() else ResourceLimits(**self.limits.model_dump()),
         )
 
     def digest(self, key: bytes) -> str:
         """Keyed SHA-256 (hex) over all of the spec: equal specs compare equal, and no value can be guessed."""
-        # Without rules it is what it was before there were any: `ensure` goes on finding agents of older releases.
-        fields = self.model_dump(mode="json", exclude=None if self.redact else {"redact"})
+        # Without rules and limits it is what it was before there were any: `ensure` finds agents of older releases.
+        unused = {
+            name for name, value in (("redact", ()), ("limits", Limits())) if getattr(self, name) == value
+        }
+        fields = self.model_dump(mode="json", exclude=unused)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hmac.new(key, text.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 

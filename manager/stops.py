@@ -26,9 +26,10 @@ class Stops(NamedTuple):
     held: Callable[[str], Attachment | None]
     clock: Callable[[], int]
 
-    def request(self, agent_id: str, command: do.RequestStop, origin: Origin) -> None:
+    def request(self, agent_id: str, command: do.RequestStop, origin: Origin | None) -> None:
         """Record the request with its first stage, then signal; a slow stop that is under way goes on as it was.
 
+        `origin` None: nobody asked, it follows from what the agent was started with.
         Raises `StoreUnavailable` where that of a restart cannot be recorded: it could not be started again.
         """
         is_first = self._of(agent_id) is None

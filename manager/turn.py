@@ -83,7 +83,7 @@ class Turn:
             self.commit_soon()
         return bool(events)
 
-    def record(self, agent_id: str, command: Command, origin: Origin) -> bool:
+    def record(self, agent_id: str, command: Command, origin: Origin | None) -> bool:
         """`apply`, made durable at once. Raises also what a commit raises: nothing is changed then."""
         self._commit_now()
         with self._ledger.or_nothing(agent_id):

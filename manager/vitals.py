@@ -49,6 +49,17 @@ class Target(NamedTuple):
     with_command: bool = False
 
 
+class Use(NamedTuple):
+    """What a tree uses: resident bytes of all its processes, their number, and their CPU time so far.
+
+    `cpu_seconds` are those of living processes and of ended ones that somebody waited for, as shells and shims do.
+    """
+
+    memory_bytes: int
+    processes: int
+    cpu_seconds: float
+
+
 class _Process(NamedTuple):
     parent: int
     status: str
@@ -57,6 +68,7 @@ class _Process(NamedTuple):
     memory_bytes: int
     start_ticks: int | None
     is_shim: bool
+    waited_cpu_seconds: float
 
 
 class _Reading(NamedTuple):
@@ -92,6 +104,12 @@ class Sampler:
             younger.append(now)
         self._looks = [before, *younger]
         return [_vitals(target, before, now) for target in targets]
+
+
+def uses(targets: Sequence[Target]) -> list[Use | None]:
+    """What the tree of each target uses, in order, by one look; None for one of which nothing is there."""
+    now = _read()
+    return [_use(target, now) for target in targets]
 
 
 def tree(target: Target) -> list[tuple[int, int, int]]:
@@ -177,6 +195,19 @@ def _vitals(target: Target, before: _Reading, now: _Reading) -> Vitals:
     )
 
 
+def _use(target: Target, now: _Reading) -> Use | None:
+    members = [now.processes[pid] for pid in _members(_roots(target, now), now)]
+    if not members:
+        return None
+    shim = None if target.shim_pid is None else now.processes.get(target.shim_pid)
+    orphans = shim.waited_cpu_seconds if shim is not None and shim.is_shim else 0.0
+    return Use(
+        memory_bytes=sum(one.memory_bytes for one in members),
+        processes=len(members),
+        cpu_seconds=orphans + sum(one.cpu_seconds + one.waited_cpu_seconds for one in members),
+    )
+
+
 def _roots(target: Target, now: _Reading) -> list[int]:
     # Everything below the shim belongs to the attempt: it is a subreaper, orphans come to it.
     main = now.processes.get(target.pid)
@@ -229,6 +260,7 @@ def _parsed(content: bytes) -> _Process:
         int(fields[21]) * _PAGE,
         int(fields[19]),
         b"(outlive-shim)" in content,
+        (int(fields[13]) + int(fields[14])) / _TICKS,
     )
 
 
@@ -248,6 +280,7 @@ def _read_psutil() -> dict[int, _Process]:
             memory_bytes=0 if memory is None else memory.rss,
             start_ticks=None,
             is_shim=False,
+            waited_cpu_seconds=0.0 if times is None else times.children_user + times.children_system,
         )
     return found
 

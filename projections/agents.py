@@ -59,7 +59,7 @@ class AgentsProjection:
     """Keeps the tables `agents` and `attempts` (or others of that shape, to build beside the live ones)."""
 
     name = "agents"
-    version = 2  # raised when the fold or the tables change: the rows are then made anew, where the log is next opened
+    version = 3  # raised when the fold or the tables change: the rows are then made anew, where the log is next opened
 
     def __init__(self, agents: Table = tables.agents, attempts: Table = tables.attempts) -> None:
         self._agents = agents

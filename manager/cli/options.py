@@ -11,6 +11,7 @@ import click
 
 from manager.cli.durations import parse_duration, parse_grace
 from manager.cli.session import Session, now
+from manager.cli.sizes import parse_size
 from manager.cli.times import parse_instant
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def parse_path(text: str) -> Path:
 
 
 DURATION = _Parsed("duration", parse_duration)
+SIZE = _Parsed("size", parse_size)
 FILE = _Parsed("file", parse_path)
 GRACE = _Parsed("s,s,s", parse_grace)
 PAIR = _Parsed("key=value", parse_pair)

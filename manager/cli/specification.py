@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from eventstore.errors import InvalidRequest
-from manager.cli.options import DURATION, GRACE, PAIR
+from manager.cli.options import DURATION, GRACE, PAIR, SIZE
 
 if TYPE_CHECKING:
     from manager.spec import AgentSpec, RestartPolicy
@@ -63,6 +63,14 @@ _OPTIONS = (
         metavar="N,N",
         help="Exit codes that are a success.",
     ),
+    click.option("--wall", type=DURATION, help="Stop it when it has run for so long, like 30m."),
+    click.option("--memory", type=SIZE, help="Stop it when its whole tree uses more memory, like 512M."),
+    click.option("--processes", type=int, metavar="N", help="Stop it when its tree has more processes."),
+    click.option(
+        "--cpu",
+        type=DURATION,
+        help="Stop it when its tree has used more CPU time (user and system) since its start, like 90s.",
+    ),
     click.option(
         "--label", "labels", multiple=True, type=PAIR, metavar="K=V", help="A label (repeat for more)."
     ),
@@ -104,6 +112,10 @@ def build_spec(
     restart: str,
     stop_grace: tuple[float, float, float],
     success_codes: str,
+    wall: float | None,
+    memory: int | None,
+    processes: int | None,
+    cpu: float | None,
     labels: Sequence[tuple[str, str]],
     redact: Sequence[str],
     user: str | None,
@@ -131,6 +143,12 @@ def build_spec(
                 "stop_grace_seconds": stop_grace,
                 "success_codes": parse_codes(success_codes),
                 "restart": parse_restart(restart),
+                "limits": {
+                    "wall_seconds": wall,
+                    "memory_bytes": memory,
+                    "processes": processes,
+                    "cpu_seconds": cpu,
+                },
                 "labels": dict(labels),
                 "redact": tuple(redact),
             }

@@ -15,13 +15,13 @@ _SENT = {"SIGTERM_SENT": 15, "SIGKILL_SENT": 9}
 class History:
     """What the log says of attempt `number`. `outcome` is the first verdict; `after` what followed it.
 
-    `sampled_at`: when its process was seen alive for a sample.
+    `samples`: of when its process was seen alive.
     """
 
     number: int
     entries: tuple[Entry, ...]
     after: tuple[Entry, ...]
-    sampled_at: tuple[int, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
     def first(self, kind: str) -> Entry | None:
         """The first event of a type."""
@@ -60,7 +60,8 @@ class History:
         alive = () if self.spec.get("until") == "tree" else self.all("RUNNING")
         seen = [entry.at for entry in (*alive, *self.all("REATTACHED"))]
         latest = found.get("not_after_at") or self.reaped.at  # what is later is of a clock that was set
-        told = [at for at in (*seen, *self.sampled_at, found.get("not_before_at") or 0) if at <= latest]
+        sampled = (sample.sampled_at for sample in self.samples)
+        told = [at for at in (*seen, *sampled, found.get("not_before_at") or 0) if at <= latest]
         return {**found, "not_before_at": max(told, default=0) or None}
 
     @property
@@ -127,7 +128,7 @@ def histories(entries: Sequence[Entry], samples: Sequence[Sample] = ()) -> dict[
             number=number,
             entries=tuple(life),
             after=tuple(after),
-            sampled_at=tuple(sample.sampled_at for sample in samples if sample.attempt == number),
+            samples=tuple(sample for sample in samples if sample.attempt == number),
         )
         for number, (life, after) in found.items()
     }

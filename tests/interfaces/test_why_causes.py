@@ -144,7 +144,7 @@ def test_want_of_memory(manager: Manager, home: Path) -> None:
 
 @pytest.mark.parametrize("cause", ["limit", "health"])
 def test_stops_by_a_rule(manager: Manager, home: Path, cause: StopCause) -> None:
-    """No rule of this release stops an agent by itself: the order that one would give is given by hand."""
+    """The order that a rule would give is given by hand: of its health, as no rule does by itself, and of a limit."""
     agent = manager.spawn(shell(home, "exec sleep 300"), cause)
     order = do.RequestStop(cause=cause, reason="memory 1.2G of 1.0G")
     manager._do(manager._coordinator.stop([agent.id], order, manager._origin("rules"), wait=True))

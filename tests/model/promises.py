@@ -73,7 +73,7 @@ def log_holds(store: FakeStore, agent_id: str) -> None:
             case ev.AgentStarted():
                 started_at = row.at
             case ev.StopRequested():
-                stopped = stopped if stopped in ("limit", "health") else event.cause
+                stopped = event.cause
             case ev.SigkillSent():
                 killed = True
             case ev.ZombieReaped():

@@ -37,6 +37,7 @@ PURE = (
     "manager.judge",
     "manager.recovery",
     "manager.restart",
+    "manager.limits",
     "manager.commands",
     "manager.why.verdict",
     "manager.why.likeness",

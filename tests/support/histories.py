@@ -1,6 +1,7 @@
 """Events to test with: one of each shape, new ones with ids, and legal histories of an agent at random."""
 
 import time
+from dataclasses import replace
 from uuid import uuid4
 
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from eventstore.values import (
     Health,
     ProcessRecord,
     RecordedSpec,
+    ResourceLimits,
     ResourceUse,
     RestartRule,
     StoredText,
@@ -38,6 +40,7 @@ SPEC = RecordedSpec(
     restart=RestartRule(mode="on-failure", max_restarts=3),
     labels={"team": "blue"},
 )
+LIMITS = ResourceLimits(wall_seconds=1800.0, memory_bytes=1 << 29, processes=64, cpu_seconds=90.0)
 PROCESS = ProcessRecord(
     pid=4711,
     start_ticks=123_456,
@@ -90,6 +93,7 @@ def samples(attempt: int = 1) -> list[ev.AgentEvent]:
     """One of each type an agent's stream can hold; those with variants more than once."""
     return [
         spawning(attempt),
+        replace(spawning(attempt), spec=replace(SPEC, limits=LIMITS)),
         ev.AgentStarted(attempt=attempt, process=PROCESS),
         ev.AgentRunning(attempt=attempt, evidence="alive after 0.1 s"),
         ev.HealthChanged(

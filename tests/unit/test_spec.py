@@ -49,6 +49,11 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("a budget of none", {"restart": {"mode": "always", "max_restarts": 0}}),
     ("a rule that is no pattern", {"redact": ("(",)}),
     ("a rule that matches everywhere", {"redact": ("x*",)}),
+    ("a limit of no time", {"limits": {"wall_seconds": 0}}),
+    ("an endless limit", {"limits": {"cpu_seconds": float("inf")}}),
+    ("a limit of half a byte", {"limits": {"memory_bytes": 0.5}}),
+    ("a limit of no process", {"limits": {"processes": 0}}),
+    ("a limit that there is not", {"limits": {"disk_bytes": 5}}),
     ("an unknown policy", {"restart": {"mode": "sometimes"}}),
 ]
 
@@ -85,9 +90,9 @@ def test_the_digest_tells_specs_apart() -> None:
 
 
 def test_an_empty_list_of_rules_changed_the_digest() -> None:
-    """A spec without rules of redaction has the digest that it had in releases that knew none."""
+    """A spec without rules of redaction, or limits, has the digest that it had in releases that knew none."""
     spec = AgentSpec(command=("true",), env={"A": "1"})
-    before = spec.model_dump(mode="json", exclude={"redact"})
+    before = spec.model_dump(mode="json", exclude={"redact", "limits"})
     text = json.dumps(before, sort_keys=True, separators=(",", ":"))
     assert spec.digest(b"key") == hmac.new(b"key", text.encode(), "sha256").hexdigest()
     assert spec.digest(b"key") != AgentSpec(command=("true",), env={"A": "1"}, redact=("x",)).digest(b"key")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from eventstore.events import RestartScheduled
+from eventstore.events import AgentFailed, RestartScheduled
 from eventstore.state import AgentState
 from eventstore.values import ExitedBySignal, RestartRule
 from manager import commands as do
@@ -33,6 +34,26 @@ def test_what_follows_a_stop(cause: str, rule: RestartRule, follows: bool) -> No
         exit=ExitedBySignal(signal=9, core_dumped=False), ended_at=NOW, reaped_by="shim", source="shim record"
     )
     assert isinstance(decide(state, end, NOW)[-1], RestartScheduled) == follows
+
+
+@pytest.mark.parametrize("rule_cause", ["limit", "health"])
+@pytest.mark.parametrize(
+    ("order", "mode", "follows"), [("user", "always", False), ("restart", "never", True)]
+)
+def test_an_agent_came_back_that_was_stopped_while_a_rule_stopped_it(
+    rule_cause: str, order: Any, mode: Any, follows: bool
+) -> None:
+    """The rule is why it failed, with its figures; whether an attempt follows is for the last order to say."""
+    by_rule = replace(asked(cause=rule_cause), reason="too much: 7")
+    state = after([STARTED, RUNNING, by_rule, term()], rule=RestartRule(mode=mode))
+    events = decide(state, do.RequestStop(cause=order, reason="enough"), NOW)
+    assert [event.TYPE for event in events] == ["STOP_REQUESTED"]
+    stopping = fold(state, events)
+    assert decide(stopping, do.RequestStop(cause=rule_cause, reason="again"), NOW) == []  # type: ignore[arg-type]
+    _, failed, *rest = decide(stopping, EXIT, NOW)
+    assert isinstance(failed, AgentFailed)
+    assert (failed.cause, failed.message) == (rule_cause, "too much: 7")
+    assert [event.TYPE for event in rest] == ["RESTART_SCHEDULED"] * follows
 
 
 def test_a_restart_that_was_asked_for_comes_at_once() -> None:

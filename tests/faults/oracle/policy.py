@@ -76,12 +76,13 @@ def what_follows(
     """The event that follows an outcome by policy, with the restarts used by then and the delay; None for none."""
     spawning, end = attempt.first("SPAWNING"), attempt.end
     rule: dict[str, Any] = {} if spawning is None else spawning.body.get("spec", {}).get("restart", {})
-    stop = attempt.stop
+    orders = attempt.of("STOP_REQUESTED")
+    order = orders[-1].body.get("cause") if orders else None  # the last one counts, whatever ended it
     if end is None:
         return None  # what keeps a program from being executed stays so
-    if stop is not None and stop.body.get("cause") == "restart":
+    if order == "restart":
         return "RESTART_SCHEDULED", used, 0.0
-    if stop is not None and stop.body.get("cause") in ("user", "shutdown"):
+    if order in ("user", "shutdown"):
         return None
     mode = rule.get("mode", "never")
     if outcome.type not in FAILURES and not (mode == "always" and outcome.type == "COMPLETED"):

@@ -69,8 +69,8 @@ class Shape:
         elif event.type == "RUNNING":
             row["running_at"] = event.occurred_at
         elif event.type == "STOP_REQUESTED":
-            first = self.stop and self.stop[0]
-            self.stop = first if first in ("limit", "health") else body["cause"], body.get("reason")
+            if self.stop is None or self.stop[0] not in ("limit", "health"):
+                self.stop = body["cause"], body.get("reason")
         elif event.type == "HEALTH_CHANGED":
             row["health"] = body["health"]
         elif event.type == "ZOMBIE_REAPED":

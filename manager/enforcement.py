@@ -1,0 +1,130 @@
+"""Limits of attempts, enforced while a coordinator holds the home: a timer for how long one runs, looks for the rest.
+
+The looks read `/proc` once a second at the most, for all limited agents together, and never without one. Each is rather
+put off than that they take more than 2 % of one core. What cannot be looked at now is looked at the next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from eventstore.errors import OutliveError
+from eventstore.state import AgentState, Live
+from manager import commands as do
+from manager import vitals
+from manager.attachment import Attachment
+from manager.deadlines import until_wall_limit
+from manager.ledger import Ledger
+from manager.limits import exceeded, needs_looks
+from manager.process.procfs import boot_id
+from manager.stops import Stops
+from manager.turn import Turn
+
+LOOK_SECONDS = 1.0
+MOST_SHARE = 0.02
+
+
+class Enforcement:
+    """Of all limited agents in this coordinator's hands, from `release` on. For its running event loop.
+
+    `held(agent_id)`: the hold on an agent's attempt, if there is one.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        turn: Turn,
+        stops: Stops,
+        held: Callable[[str], Attachment | None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ledger = ledger
+        self._turn = turn
+        self._stops = stops
+        self._held = held
+        self._clock = clock
+        self._is_released = False
+        self._looked_at: set[str] = set()
+        self._next_look: asyncio.TimerHandle | None = None
+
+    def release(self) -> None:
+        """Begin: with those that are overdue."""
+        self._is_released = True
+        for agent_id in list(self._ledger.states):
+            self.watch(agent_id)
+
+    def close(self) -> None:
+        """End the looks. The timers go with the holds that they are of."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+
+    def watch(self, agent_id: str) -> None:
+        """See to it that a running attempt keeps its limits; the same again changes nothing."""
+        attachment, limited = self._held(agent_id), self._limited(agent_id)
+        if not self._is_released or attachment is None or limited is None:
+            return
+        state, live = limited
+        limits = state.spec.limits
+        assert limits is not None
+        if limits.wall_seconds is not None:
+            left = until_wall_limit(limits.wall_seconds, live.started_at, self._clock())
+            attachment.later("wall", left, lambda: self._stop_overdue(agent_id))
+        if needs_looks(limits):
+            self._looked_at.add(agent_id)
+            self._look_in(LOOK_SECONDS)
+
+    def _limited(self, agent_id: str) -> tuple[AgentState, Live] | None:
+        """An agent that has limits, runs and is not being stopped."""
+        state = self._ledger.states.get(agent_id)
+        if state is None or state.spec.limits is None or not isinstance(state.phase, Live):
+            return None
+        return (state, state.phase) if state.phase.stop is None else None
+
+    def _stop_overdue(self, agent_id: str) -> None:
+        if (limited := self._limited(agent_id)) is None:
+            return
+        state, live = limited
+        limits = state.spec.limits
+        assert limits is not None
+        # The timer has the last word: the clock on the wall may have been set back meanwhile.
+        ran = max((self._clock() - live.started_at) / 1e6, limits.wall_seconds or 0.0)
+        self._stop_where(agent_id, exceeded(limits, None, ran))
+
+    def _look_in(self, seconds: float) -> None:
+        if self._next_look is None:
+            self._next_look = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._next_look = None
+        found = {agent_id: limited for agent_id in self._looked_at if (limited := self._limited(agent_id))}
+        self._looked_at = set(found)
+        if not found or self._turn.deposed is not None:
+            return
+        begun = time.thread_time()
+        for (agent_id, (state, _)), use in zip(found.items(), _uses(list(found.values())), strict=False):
+            if use is not None and state.spec.limits is not None:
+                self._stop_where(agent_id, exceeded(state.spec.limits, use, 0.0))
+        self._look_in(max(LOOK_SECONDS, (time.thread_time() - begun) / MOST_SHARE))
+
+    def _stop_where(self, agent_id: str, reason: str | None) -> None:
+        if reason is not None and self._turn.deposed is None:
+            self._stops.request(agent_id, do.RequestStop(cause="limit", reason=reason), None)
+
+
+def _uses(limited: Sequence[tuple[AgentState, Live]]) -> list[vitals.Use | None]:
+    """What each uses; None for one of another boot; empty where nobody can look now."""
+    here = boot_id()
+    targets = [
+        vitals.Target(live.process.pid, live.process.start_ticks, live.process.shim_pid)
+        for _, live in limited
+    ]
+    try:
+        return [
+            use if live.process.boot_id == here else None
+            for (_, live), use in zip(limited, vitals.uses(targets), strict=True)
+        ]
+    except (OutliveError, OSError, MemoryError):
+        return []

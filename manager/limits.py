@@ -1,0 +1,67 @@
+"""Whether an attempt has come to a limit of its spec, and in which words. Pure: what was read is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from eventstore.values import ResourceLimits
+from projections.quantities import counted, duration_text, size_text
+
+
+class Use(Protocol):
+    """What the tree of an attempt uses: resident bytes, processes, seconds of CPU so far."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of all its processes together."""
+
+    @property
+    def processes(self) -> int:
+        """How many there are."""
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time."""
+
+
+def needs_looks(limits: ResourceLimits) -> bool:
+    """Whether there is a limit that only a look at its processes can tell of."""
+    return (limits.memory_bytes, limits.processes, limits.cpu_seconds) != (None, None, None)
+
+
+def exceeded(limits: ResourceLimits, use: Use | None, ran_seconds: float) -> str | None:
+    """What is beyond its limit, with both figures; None: nothing is. `use` None: nobody looked.
+
+    Using just as much as one may is within the limit; having run for as long is not. One look is enough.
+    """
+    if use is not None:
+        if limits.memory_bytes is not None and use.memory_bytes > limits.memory_bytes:
+            used, most = _apart(use.memory_bytes, limits.memory_bytes, size_text, "{} bytes")
+            return f"its tree used {used} of memory, its limit is {most}"
+        if limits.processes is not None and use.processes > limits.processes:
+            return f"its tree had {counted(use.processes, 'process', 'processes')}, its limit is {limits.processes}"
+        if limits.cpu_seconds is not None and use.cpu_seconds > limits.cpu_seconds:
+            used, most = _apart(use.cpu_seconds, limits.cpu_seconds, duration_text, "{:.2f}s")
+            return f"its tree used {used} of CPU time, its limit is {most}"
+    if limits.wall_seconds is not None and ran_seconds >= limits.wall_seconds:
+        return f"it ran for {duration_text(ran_seconds)}, its limit is {duration_text(limits.wall_seconds)}"
+    return None
+
+
+def limits_text(limits: Mapping[str, Any] | None) -> str:
+    """`30m00s, 512M of memory, 64 processes, 1m30s of CPU time`, of limits as the log has them; empty for none."""
+    found = limits or {}
+    texts: dict[str, Callable[[Any], str]] = {
+        "wall_seconds": lambda value: f"{duration_text(value)} in all",
+        "memory_bytes": lambda value: f"{size_text(value)} of memory",
+        "processes": lambda value: counted(value, "process", "processes"),
+        "cpu_seconds": lambda value: f"{duration_text(value)} of CPU time",
+    }
+    return ", ".join(text(found[name]) for name, text in texts.items() if found.get(name) is not None)
+
+
+def _apart(used: float, most: float, text: Any, exact: str) -> tuple[str, str]:
+    """Both as people read them, or exactly where that would be the same."""
+    shown = text(used), text(most)
+    return shown if shown[0] != shown[1] else (exact.format(used), exact.format(most))

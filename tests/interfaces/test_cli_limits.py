@@ -1,0 +1,57 @@
+"""Limits by the command line: how they are asked for, shown, and told of when they were why an agent ended."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.interfaces.command_line import CommandLine
+
+LIMITS = ("--wall", "1500ms", "--memory", "1G", "--processes", "20", "--cpu", "1m")
+RECORDED = {"wall_seconds": 1.5, "memory_bytes": 1 << 30, "processes": 20, "cpu_seconds": 60.0}
+
+
+def test_an_agent_that_is_followed_comes_to_its_limit(outlive: CommandLine) -> None:
+    """`run --follow` holds the home meanwhile; every command that tells of its end names the limit."""
+    done = outlive("run", "--name", "it", "--follow", *LIMITS, "--", "sleep", "300")
+    assert done.returncode == 143
+    shown = outlive.json("status", "it")["agents"][0]
+    message = str(shown["message"])
+    assert re.fullmatch(r"it ran for \S+s, its limit is 1\.5s", message)
+    assert (shown["limits"], shown["state"], shown["cause"]) == (RECORDED, "FAILED", "limit")
+    text = outlive("status", "it").stdout
+    assert "limits    1.5s in all, 1.0G of memory, 20 processes, 1m00s of CPU time" in text
+    verdict = outlive.json("why", "it")["verdict"]
+    assert (verdict["cause"], verdict["certainty"], verdict["message"]) == ("limit", "certain", message)
+    assert f"it (attempt 1) was stopped because of a limit: {message}." in outlive("why", "it").stdout
+    assert message in outlive("why", "it", "--format", "html").stdout
+    report = outlive.json("report", "failures", "--by", "cause")
+    assert [row["group"] for row in report["rows"]] == ["limit"]
+    assert message in outlive("events", "it").stdout
+    assert outlive("verify").returncode == 0
+    assert outlive("rebuild", "--check").returncode == 0
+
+
+def test_limits_are_shown_as_of_then(outlive: CommandLine) -> None:
+    """`at` shows those of the agent that was there; what has none says so."""
+    outlive.run("--name", "limited", "--processes", "20", "--", "sleep", "300")
+    outlive.run("--name", "free", "--", "sleep", "300")
+    outlive("stop", "limited", "free")
+    events = [json.loads(line) for line in outlive("events", "limited", "--json").stdout.splitlines()]
+    running = next(event["position"] for event in events if event["type"] == "RUNNING")
+    then = outlive.json("at", str(running), "status", "limited")["agents"][0]
+    assert (then["state"], then["limits"]["processes"]) == ("RUNNING", 20)
+    assert outlive.json("status", "free")["agents"][0]["limits"] is None
+    assert "  limits  " not in outlive("status", "free").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--memory", "5X"), ("--processes", "0"), ("--wall", "0s"), ("--cpu", "soon")]
+)
+def test_what_is_no_limit_is_refused(outlive: CommandLine, option: str, value: str) -> None:
+    """Nothing is started, and one line says what is wrong."""
+    done = outlive("run", option, value, "--", "sleep", "300")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert not outlive.home.exists()
