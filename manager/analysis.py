@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -126,12 +127,22 @@ def _heard_at(view: View, known: Sequence[Attempt], at: int) -> dict[tuple[str, 
 
 
 def _limits(view: View, known: Sequence[Attempt], seen: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
-    limits = {}
+    limits: dict[str, int | None] = {}
     for status in view.by_ids([one.agent_id for one in known if one.is_running]):
         rows = seen.get(status.id)
         if status.pid is None or not rows:
             continue
-        limit = memory_limit(status.pid, round(risks.used_bytes(rows)), read_bytes)
-        if limit is not None:
-            limits[status.id] = limit
-    return limits
+        found = (
+            memory_limit(status.pid, round(risks.used_bytes(rows)), read_bytes),
+            _own_limit(view, status.id),
+        )
+        limits[status.id] = min((limit for limit in found if limit is not None), default=None)
+    return {agent_id: limit for agent_id, limit in limits.items() if limit is not None}
+
+
+def _own_limit(view: View, agent_id: str) -> int | None:
+    """The limit of memory in its spec."""
+    [first] = view.reader.events(stream=f"agent/{agent_id}", types=("SPAWNING",), limit=1)
+    limits = json.loads(first.data)["spec"].get("limits") or {}
+    found: int | None = limits.get("memory_bytes")
+    return found

@@ -93,6 +93,12 @@ class Enforcement:
         ran = max((self._clock() - live.started_at) / 1e6, limits.wall_seconds or 0.0)
         self._stop_where(agent_id, exceeded(limits, None, ran))
 
+    def _is_over(self, agent_id: str) -> bool:
+        """Whether it has ended by itself, which is about to be recorded."""
+        attachment = self._held(agent_id)
+        is_tree = self._ledger.states[agent_id].spec.until == "tree"
+        return attachment is not None and not is_tree and attachment.has_main_ended()
+
     def _look_in(self, seconds: float) -> None:
         if self._next_look is None:
             self._next_look = self._loop.call_later(seconds, self._look)
@@ -110,8 +116,9 @@ class Enforcement:
         self._look_in(max(LOOK_SECONDS, (time.thread_time() - begun) / MOST_SHARE))
 
     def _stop_where(self, agent_id: str, reason: str | None) -> None:
-        if reason is not None and self._turn.deposed is None:
-            self._stops.request(agent_id, do.RequestStop(cause="limit", reason=reason), None)
+        if reason is None or self._turn.deposed is not None or self._is_over(agent_id):
+            return
+        self._stops.request(agent_id, do.RequestStop(cause="limit", reason=reason), None)
 
 
 def _uses(limited: Sequence[tuple[AgentState, Live]]) -> list[vitals.Use | None]:

@@ -41,6 +41,19 @@ def leaking(outlive: CommandLine) -> CommandLine:
     return outlive
 
 
+def test_a_leak_is_told_before_it_comes_to_its_own_limit(outlive: CommandLine) -> None:
+    """The limit of its spec counts where it is the least."""
+    options = ("--name", "leak", "--memory", "100M")
+    agent = outlive("run", *options, "--", "sleep", "600", OUTLIVE_SAMPLE_SECONDS="0").stdout.strip()
+    now = time.time_ns() // 1000
+    rows = [Sample(agent, 1, now - (60 - n) * 10 * SECOND, 50.0, (n + 1) << 20, 1, 1) for n in range(60)]
+    url = f"sqlite:///{outlive.home / 'events.db'}"
+    with EventStore.open(url, home="", host="", create=False) as store, store.write() as connection:
+        samples.insert(Statements(connection), rows)
+    [found] = outlive.json("report", "risks")["findings"]
+    assert "reaches the limit of 100M" in found["words"]
+
+
 def test_a_leak_is_told_before_its_end(leaking: CommandLine) -> None:
     """Which agent, how probable, how much time is left, and from what: in JSON, CSV and a table."""
     document = leaking.json("report", "risks")
