@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,9 +17,11 @@ from eventstore.errors import StoreDamaged, StoreUnavailable
 from eventstore.reader import Reader
 from eventstore.store import EventStore
 from manager import Manager
+from manager.home import Home
 from projections.agents import AgentsProjection
 from projections.catchup import catch_up
 from projections.checking import differences
+from tests.interfaces.command_line import PROGRAM, until
 from tests.support.agents import program
 from tests.support.cluster import Cluster
 from tests.support.histories import new, note
@@ -87,6 +92,36 @@ def test_a_log_is_carried_over(home: Path, url: str, crash: str) -> None:
         assert manager.why("fails").verdict.cause == "exit"
         assert manager.stop("lives").state == "CANCELLED"
     assert _outlive(home, "--database-url", url, "verify").returncode == 0
+
+
+def test_a_home_that_is_taken_over_to_be_moved_says_so_in_the_log_that_moves(home: Path, url: str) -> None:
+    """A holder that is stopped blocks the move; it is ended, both logs tell who was, by whom, and agents run on."""
+    _fill(home)
+    holder = subprocess.Popen(
+        [*PROGRAM, "--home", str(home), "wait", "lives"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: (Home(home).holder() or {}).get("pid") == holder.pid)
+        holder.send_signal(signal.SIGSTOP)
+        refused = _outlive(home, "db", "move-to", url)
+        assert (refused.returncode, f"process {holder.pid}" in refused.stderr) == (7, True), refused
+        done = _outlive(home, "db", "move-to", url, "--takeover")
+        assert (done.returncode, f"ended process {holder.pid}" in done.stderr) == (0, True), done
+        assert holder.wait(timeout=60) == -signal.SIGKILL
+    finally:
+        holder.kill()
+        holder.wait()
+    with (
+        closing(Reader.open(url)) as reader,
+        closing(Reader.open(f"sqlite:///{home}/events.db.moved")) as old,
+    ):
+        query = "SELECT position, type, actor, data FROM events ORDER BY position DESC LIMIT 2"
+        (*_, stopped), (_, started, actor, data) = found = reader.rows(query)
+        assert old.rows(query) == found
+    assert (json.loads(stopped)["agents_left"], started) == (1, "COORDINATOR_STARTED")
+    assert (json.loads(data)["taken_over_from"], actor) == (holder.pid, f"uid:{os.getuid()}/cli")
+    with Manager.open(home, url) as manager:
+        assert manager.status("lives").is_alive
 
 
 def test_it_is_not_put_over_another_log(home: Path, url: str) -> None:
