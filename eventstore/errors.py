@@ -104,11 +104,12 @@ class NameInUse(OutliveError):
 class UnknownAgent(OutliveError):
     """No agent has this name, this id, or an id that starts so."""
 
-    def __init__(self, *, reference: str) -> None:
+    def __init__(self, *, reference: str, why: str = "", pruned_to: int = 0) -> None:
         self.reference = reference
-        super().__init__(
-            f"cannot find agent {reference!r}: no name and no id is like it; `outlive ps --all` lists them all"
-        )
+        why = why or "no name and no id is like it; `outlive ps --all` lists them all"
+        if pruned_to:
+            why += f"; those that ended before position {pruned_to} were pruned: LOG_PRUNED names the export with them"
+        super().__init__(f"cannot find agent {reference!r}: {why}")
 
 
 class AmbiguousAgent(OutliveError):

@@ -107,7 +107,7 @@ def _export(path: Path, file: IO[bytes]) -> Found:
     line = next(lines, None)
     if line is None:
         raise NotWhole(path, "it is empty")
-    first = _object(path, line)
+    first = _object(path, line, "its first line is no JSON: it is damaged, or no export in JSON lines")
     if first.get("schema") != exporting.SCHEMA:
         raise InvalidRequest(f"cannot check {path}: it is neither an export in JSON lines nor a bundle")
     last_at, home = 0, None
@@ -241,11 +241,11 @@ def _members(path: Path, file: IO[bytes]) -> dict[str, bytes]:
     return kept
 
 
-def _object(path: Path, line: bytes) -> dict[str, Any]:
+def _object(path: Path, line: bytes, else_: str = "a line is no JSON") -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise NotWhole(path, "a line is no JSON") from error
+        raise NotWhole(path, else_) from error
     if not isinstance(found, dict):
         raise NotWhole(path, "a line is no object")
     return found

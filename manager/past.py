@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from eventstore.errors import InvalidRequest
+from eventstore.errors import InvalidRequest, UnknownAgent
 from eventstore.reader import Reader
 from eventstore.record import rfc3339
 from manager.status import NOT_ALIVE, UNSEEN, AgentStatus, Vitals
@@ -41,6 +41,14 @@ class PastView(View):
         self = cls(view.home, view.reader, view.doubt, view.scope)
         self._moment = instant
         return self
+
+    def agent(self, ref: str, *, vitals: bool = True) -> AgentStatus:
+        """As in the present. Raises `UnknownAgent` for one that there was not yet, too."""
+        try:
+            return super().agent(ref, vitals=vitals)
+        except UnknownAgent as error:
+            why = f"at {rfc3339(self._moment)} none had this name or id; `outlive at … ps --all` lists those that did"
+            raise UnknownAgent(reference=ref, why=why, pruned_to=self.reader.base().position) from error
 
     def tree(self, status: AgentStatus) -> list[ProcessRow]:  # noqa: ARG002 (as the view of the present has it)
         """Nothing: nobody wrote down which processes there were."""

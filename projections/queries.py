@@ -142,7 +142,7 @@ def agent(reader: Reader, reference: str, *, home: str | None = None) -> AgentRo
         (len(name), name, *parameters),
     )
     if not alike:
-        raise UnknownAgent(reference=reference)
+        raise UnknownAgent(reference=reference, pruned_to=reader.base().position)
     if len(alike) > 1:
         raise AmbiguousAgent(reference=reference, candidates=tuple(row[0] for row in alike))
     return _agent(alike[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from eventstore.record import Head
@@ -41,9 +41,7 @@ def sections(found: PostMortem, when: When) -> list[Section]:
             is_output=True,
         ),
         Section("what led to it", _before(found, when)),
-        Section(
-            "coordinators", tuple(event_line(entry, when) for entry in found.home_events[-SHOWN_EVENTS:])
-        ),
+        Section("coordinators", tuple(_coordinators(found.home_events, when))[-SHOWN_EVENTS:]),
         Section("resources", _resources(found)),
         Section("left over", () if found.left_over is None else (words.left_over_text(found.left_over),)),
         Section("what followed", _followed(found, when)),
@@ -72,6 +70,19 @@ def _before(found: PostMortem, when: When) -> tuple[str, ...]:
     omitted = found.omitted_events + len(found.events) - len(shown)
     first = (f"… {counted(omitted, 'event')} before these",) if omitted else ()
     return (*first, *(event_line(entry, when) for entry in shown))
+
+
+def _coordinators(entries: Sequence[Entry], when: When) -> Iterator[str]:
+    """Their events, and before each start whether the one before it had vanished."""
+    is_up = None
+    for entry in entries:
+        if entry.type == "COORDINATOR_STARTED":
+            if is_up is not None and entry.data.get("taken_over_from") is None:
+                yield f"…  epoch {is_up} vanished: that it stopped is not recorded"
+            is_up = entry.row.epoch
+        elif entry.type == "COORDINATOR_STOPPED":
+            is_up = None
+        yield event_line(entry, when)
 
 
 def _resources(found: PostMortem) -> tuple[str, ...]:

@@ -20,6 +20,19 @@ from projections.quantities import counted, duration_text, size_text
 from projections.sentences import exit_text, signal_name
 
 MICROSECONDS = 1_000_000
+_FAULT = "a fault of the program itself"
+USUALLY = {  # what sends a signal as a rule, where nobody recorded it
+    "SIGSEGV": _FAULT,
+    "SIGBUS": _FAULT,
+    "SIGILL": _FAULT,
+    "SIGFPE": _FAULT,
+    "SIGTRAP": _FAULT,
+    "SIGSYS": "a system call that a filter forbids",
+    "SIGABRT": "the program itself, which gave up",
+    "SIGPIPE": "the kernel, for writing where nobody reads any more",
+    "SIGXCPU": "the kernel, at a limit of CPU time",
+    "SIGXFSZ": "the kernel, at a limit of the size of files",
+}
 STEADY = 0.02  # of its memory in all: less growth than this is none
 
 
@@ -45,7 +58,9 @@ def summary(found: PostMortem) -> str:
         case "oom":
             return f"{who} was killed by the kernel for want of memory ({how})."
         case "signal by someone else":
-            return f"{who} was ended by {how}, of which outlive has no record; who sent it is unknown."
+            usual = USUALLY.get(signal_name(int((verdict.exit or {}).get("signal", 0))))
+            guess = f"; as a rule that is {usual}" if usual else ""
+            return f"{who} was ended by {how}, of which outlive has no record; who sent it is unknown{guess}."
         case "failed start":
             return f"{who} did not start: {_message(found)}{_said(found)}."
         case "limit":

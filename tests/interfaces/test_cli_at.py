@@ -153,7 +153,8 @@ def test_times_positions_and_what_is_refused(
     ):
         code, _, error = history.call("at", *arguments)
         assert (code, told in error) == (2, True), (arguments, error)
-    assert history.call("at", "1", "status", "x")[0] == 4  # it was not there yet
+    code, _, error = history.call("at", "1", "status", "x")
+    assert (code, "none had this name or id; `outlive at … ps --all` lists" in error) == (4, True), error
 
 
 def test_what_an_agent_used_then_is_told_by_its_samples(

@@ -112,7 +112,10 @@ def test_agents_that_live_keep_all_of_their_history(outlive: CommandLine) -> Non
     told = outlive.json("prune", "--before", "0s", "--export", str(files[0]))
     assert told["kept_for"] == f"agent/{outlive.json('status', 'lives')['agents'][0]['id']}"
     assert [agent["name"] for agent in outlive.json("ps", "--all")["agents"]] == ["lives", "young"]
-    assert outlive("status", "old").returncode == 4
+    gone = outlive("status", "old")
+    assert (gone.returncode, f"before position {told['position']} were pruned" in gone.stderr) == (4, True), (
+        gone
+    )
     first = json.loads(outlive("export").stdout.splitlines()[0])
     assert (first["from"], first["previous_hash"]) == (told["position"] + 1, _base(outlive.home).hash.hex())
     assert outlive("export", "--from", "1").returncode == 2

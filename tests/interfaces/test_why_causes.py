@@ -16,6 +16,7 @@ from manager import commands as do
 from manager.commands import StopCause
 from manager.why.model import PostMortem
 from manager.why.sections import sections
+from manager.why.words import summary
 from tests.faults.boots import under_another_boot
 from tests.faults.test_memory import EACH_BYTES, LIMIT_BYTES, can_be_seen
 from tests.interfaces.command_line import PROGRAM, ROOT, CommandLine
@@ -116,7 +117,10 @@ def test_signals_of_ours(manager: Manager, home: Path) -> None:
 
 
 def test_signals_of_somebody_else(manager: Manager, home: Path) -> None:
-    """Who sent them is unknown, and so it is told; SIGKILL may have been the kernel's, unless that is ruled out."""
+    """Who sent them is unknown, and so it is told; SIGKILL may have been the kernel's, unless that is ruled out.
+
+    Of a fault it is told what that is as a rule: a crash was "by someone else", and nothing more.
+    """
     for name, number, certainty in (("segv", signal.SIGSEGV, "certain"), ("kill", signal.SIGKILL, "likely")):
         agent = manager.spawn(shell(home, "exec sleep 300"), name)
         assert agent.pid is not None
@@ -125,6 +129,10 @@ def test_signals_of_somebody_else(manager: Manager, home: Path) -> None:
         found = manager.why(agent)
         assert told(found) == (OTHER, certainty)
         assert any("unknown" in one.text for one in found.verdict.evidence if one.source == "nobody")
+        is_fault = "who sent it is unknown; as a rule that is a fault of the program itself." in summary(
+            found
+        )
+        assert is_fault == (name == "segv")
 
 
 @pytest.mark.root

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from eventstore import events as ev
+from eventstore.home_events import CoordinatorStarted, CoordinatorStopped
 from eventstore.payloads import Found
 from eventstore.record import Head, rfc3339
 from eventstore.values import ExitedWithCode, ExitUnknown, Health
@@ -15,6 +16,7 @@ from manager.why.history import History, histories
 from manager.why.material import Entry, Material, OtherFailure, Sample
 from manager.why.parts import LeftOver
 from manager.why.post_mortem import FIRST_EVENTS, MOST_EVENTS, post_mortem, trend
+from manager.why.sections import sections
 from manager.why.words import ended_text, followed_text, left_over_text, summary, trend_text
 from tests.support.histories import PROCESS, reaped, spawning
 from tests.support.rows import entries
@@ -218,3 +220,23 @@ def _own(lines: Found) -> OtherFailure:
     outcome = history.outcome
     assert isinstance(outcome, Entry)
     return OtherFailure("x", "builder", outcome, history.exit, lines)
+
+
+def test_a_coordinator_that_vanished_was_to_be_guessed_from_a_line_that_was_missing() -> None:
+    """That one was killed is said where the next one starts; not of one that left, or that was ended for its home."""
+    lives: list[CoordinatorStarted | CoordinatorStopped] = [
+        CoordinatorStarted(epoch=1, pid=1, boot_id="b", version="0"),
+        CoordinatorStarted(epoch=2, pid=2, boot_id="b", version="0"),
+        CoordinatorStarted(epoch=3, pid=3, boot_id="b", version="0", taken_over_from=2),
+        CoordinatorStopped(epoch=3, agents_left=0),
+        CoordinatorStarted(epoch=4, pid=4, boot_id="b", version="0"),
+    ]
+    home = tuple(
+        entry
+        for position, one in enumerate(lives, 1)
+        for entry in entries([one], start=position, stream="home/h", epoch=one.epoch)
+    )
+    found = replace(post_mortem(material(FIRST), 1), home_events=home)
+    [shown] = [section.lines for section in sections(found, str) if section.title == "coordinators"]
+    assert [line for line in shown if "vanished" in line] == [shown[1]]
+    assert shown[1] == "…  epoch 1 vanished: that it stopped is not recorded"
