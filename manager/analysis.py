@@ -12,6 +12,7 @@ from typing import Any, Literal
 from eventstore.errors import InvalidRequest
 from eventstore.record import rfc3339
 from eventstore.samples import Sample
+from manager.limits import recorded_limits
 from manager.memorylimit import memory_limit
 from manager.process.procfs import read_bytes
 from manager.view import View
@@ -143,6 +144,5 @@ def _limits(view: View, known: Sequence[Attempt], seen: Mapping[str, Sequence[Sa
 def _own_limit(view: View, agent_id: str) -> int | None:
     """The limit of memory in its spec."""
     [first] = view.reader.events(stream=f"agent/{agent_id}", types=("SPAWNING",), limit=1)
-    limits = json.loads(first.data)["spec"].get("limits") or {}
-    found: int | None = limits.get("memory_bytes")
-    return found
+    found = (recorded_limits(json.loads(first.data)) or {}).get("memory_bytes")
+    return found if isinstance(found, int) else None

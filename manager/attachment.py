@@ -38,6 +38,7 @@ class Attachment:
         self.token = ""
         self.main: ProvenProcess | None = None
         self.stage_waited_for = 0
+        self.is_wall_watched = False
         self.via: Literal["shim", "process"] | None = None
         self._kernel_deadline: float | None = None
 

@@ -17,7 +17,7 @@ from manager import vitals
 from manager.attachment import Attachment
 from manager.deadlines import until_wall_limit
 from manager.ledger import Ledger
-from manager.limits import exceeded, needs_looks
+from manager.limits import Use, exceeded, needs_looks
 from manager.process.procfs import boot_id
 from manager.stops import Stops
 from manager.turn import Turn
@@ -69,7 +69,9 @@ class Enforcement:
         state, live = limited
         limits = state.spec.limits
         assert limits is not None
-        if limits.wall_seconds is not None:
+        # Once: every look where the kernel has no pidfds comes here, and would go by the clock on the wall.
+        if limits.wall_seconds is not None and not attachment.is_wall_watched:
+            attachment.is_wall_watched = True
             left = until_wall_limit(limits.wall_seconds, live.started_at, self._clock())
             attachment.later("wall", left, lambda: self._stop_overdue(agent_id))
         if needs_looks(limits):
@@ -121,7 +123,7 @@ class Enforcement:
         self._stops.request(agent_id, do.RequestStop(cause="limit", reason=reason), None)
 
 
-def _uses(limited: Sequence[tuple[AgentState, Live]]) -> list[vitals.Use | None]:
+def _uses(limited: Sequence[tuple[AgentState, Live]]) -> list[Use | None]:
     """What each uses; None for one of another boot; empty where nobody can look now."""
     here = boot_id()
     targets = [

@@ -90,7 +90,8 @@ def what_follows(state: AgentState, now: int, ran_seconds: float | None = None) 
         return []
     wanted = None if ended.stop is None else wants(ended.stop.last_cause)
     if ended.stop is not None and wanted == "another":
-        return [scheduled(state, now, 0.0, state.restarts_used, ended.stop.reason or "restart requested")]
+        reason = ended.stop.reason if ended.stop.cause == "restart" else None  # else it is the rule's
+        return [scheduled(state, now, 0.0, state.restarts_used, reason or "restart requested")]
     ran = ran_seconds
     if ran is None:
         ran = 0.0 if ended.started_at is None else max(0, ended.ended_at - ended.started_at) / MICROSECONDS

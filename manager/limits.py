@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from eventstore.values import ResourceLimits
 from projections.quantities import counted, duration_text, size_text
 
 
-class Use(Protocol):
-    """What the tree of an attempt uses: resident bytes, processes, seconds of CPU so far."""
+class Use(NamedTuple):
+    """What a tree uses: resident bytes of all its processes, their number, and their CPU time so far.
 
-    @property
-    def memory_bytes(self) -> int:
-        """Of all its processes together."""
+    `cpu_seconds` are those of living processes and of ended ones that somebody waited for, as shells and shims do.
+    """
 
-    @property
-    def processes(self) -> int:
-        """How many there are."""
-
-    @property
-    def cpu_seconds(self) -> float:
-        """User and system time."""
+    memory_bytes: int
+    processes: int
+    cpu_seconds: float
 
 
 def needs_looks(limits: ResourceLimits) -> bool:
@@ -49,16 +44,23 @@ def exceeded(limits: ResourceLimits, use: Use | None, ran_seconds: float) -> str
     return None
 
 
+def recorded_limits(spawning: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The limits in SPAWNING's data; None for none, and for data that nobody wrote so."""
+    spec = spawning.get("spec")
+    limits = spec.get("limits") if isinstance(spec, Mapping) else None
+    return limits if isinstance(limits, Mapping) else None
+
+
 def limits_text(limits: Mapping[str, Any] | None) -> str:
-    """`30m00s, 512M of memory, 64 processes, 1m30s of CPU time`, of limits as the log has them; empty for none."""
-    found = limits or {}
+    """`30m00s in all, 512M of memory, 64 processes, 1m30s of CPU time`, of recorded limits; empty for none."""
     texts: dict[str, Callable[[Any], str]] = {
         "wall_seconds": lambda value: f"{duration_text(value)} in all",
         "memory_bytes": lambda value: f"{size_text(value)} of memory",
         "processes": lambda value: counted(value, "process", "processes"),
         "cpu_seconds": lambda value: f"{duration_text(value)} of CPU time",
     }
-    return ", ".join(text(found[name]) for name, text in texts.items() if found.get(name) is not None)
+    found = {name: value for name, value in (limits or {}).items() if isinstance(value, int | float)}
+    return ", ".join(text(found[name]) for name, text in texts.items() if name in found)
 
 
 def _apart(used: float, most: float, text: Any, exact: str) -> tuple[str, str]:

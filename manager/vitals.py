@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from eventstore.errors import OutliveError
 from manager import firstlook
+from manager.limits import Use
 from manager.status import NOT_ALIVE, Vitals
 
 LEAST_INTERVAL_SECONDS = 0.1  # CPU time counts in ticks of 10 ms; less than this between looks says little
@@ -47,17 +48,6 @@ class Target(NamedTuple):
     start_ticks: int | None
     shim_pid: int | None = None
     with_command: bool = False
-
-
-class Use(NamedTuple):
-    """What a tree uses: resident bytes of all its processes, their number, and their CPU time so far.
-
-    `cpu_seconds` are those of living processes and of ended ones that somebody waited for, as shells and shims do.
-    """
-
-    memory_bytes: int
-    processes: int
-    cpu_seconds: float
 
 
 class _Process(NamedTuple):

@@ -17,7 +17,7 @@ from manager.cli.options import agents_argument
 from manager.cli.render import STATE_STYLES
 from manager.cli.session import Session, current, now, shared_options, write, write_json
 from manager.cli.times import MICROSECONDS, from_rfc3339, in_zone, time_text
-from manager.limits import limits_text
+from manager.limits import limits_text, recorded_limits
 from projections.quantities import counted, duration_text, size_text
 from projections.sentences import exit_text, sentence
 
@@ -91,7 +91,7 @@ def look(view: View, status: AgentStatus) -> Screen:
     for event in view.reader.events(stream=f"agent/{status.id}"):
         last.append(event)
         if event.type == "SPAWNING":
-            process, limits = None, json.loads(event.data)["spec"].get("limits")
+            process, limits = None, recorded_limits(json.loads(event.data))
         elif event.type == "STARTED":
             process = json.loads(event.data).get("process")
     stdout, stderr = view.last_lines(status, LAST_LINES)

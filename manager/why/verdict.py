@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from manager.limits import limits_text
+from manager.limits import limits_text, recorded_limits
 from manager.why.history import History
 from manager.why.material import Entry
 from manager.why.parts import Cause, Certainty, Evidence, Source, Verdict
@@ -134,8 +134,9 @@ def _saying(entry: Entry) -> str:
 
 def _limit_evidence(history: History) -> list[Evidence]:
     found = []
-    if told := limits_text(history.spec.get("limits")):
-        found.append(_event(history.first("SPAWNING"), f"what it was allowed: {told}"))
+    spawning = history.first("SPAWNING")
+    if spawning is not None and (told := limits_text(recorded_limits(spawning.data))):
+        found.append(_event(spawning, f"what it was allowed: {told}"))
     asked_at = None if history.stop is None else history.stop.at
     before = [one for one in history.samples if asked_at is not None and one.sampled_at <= asked_at]
     if before and asked_at is not None:

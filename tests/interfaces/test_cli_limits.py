@@ -34,6 +34,13 @@ def test_an_agent_that_is_followed_comes_to_its_limit(outlive: CommandLine) -> N
     assert outlive("rebuild", "--check").returncode == 0
 
 
+def test_wait_holds_the_home_and_enforces(outlive: CommandLine) -> None:
+    """An agent that was started and left comes to its limit while somebody waits for it."""
+    outlive.run("--name", "it", "--wall", "1s", "--", "sleep", "300")
+    assert outlive("wait", "it").returncode == 143
+    assert outlive.json("status", "it")["agents"][0]["cause"] == "limit"
+
+
 def test_limits_are_shown_as_of_then(outlive: CommandLine) -> None:
     """`at` shows those of the agent that was there; what has none says so."""
     outlive.run("--name", "limited", "--processes", "20", "--", "sleep", "300")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -147,6 +149,20 @@ def _has_run(home: Path, name: str, seconds: float) -> bool:
         return (status.runtime_seconds or 0) > seconds
     finally:
         view.close()
+
+
+def test_an_agent_failed_by_a_limit_that_had_ended_before_it(manager: Manager, home: Path) -> None:
+    """Its end was still to be recorded when its time was up: it is told as it was, and no stop was ordered."""
+    manager.spawn(shell(home, "sleep 0.5; exit 0", limits=Limits(wall_seconds=1.5)), "it")
+    shim = int(data(manager, "it", "STARTED")[0]["process"]["shim_pid"])
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() > began + 2.0, "its time is up")
+    finally:
+        os.kill(shim, signal.SIGCONT)
+    assert manager.wait("it", timeout=60).state == "COMPLETED"
+    assert "STOP_REQUESTED" not in types(manager, "it")
 
 
 def test_agents_without_limits_cost_no_looks(manager: Manager, home: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from eventstore import events as ev
-from eventstore.state import Waiting
+from eventstore.state import Live, Waiting
 from eventstore.values import ExitedBySignal, ExitedWithCode, RestartRule
 from manager import commands as do
 from manager.recovery import ExitRecord
@@ -81,6 +81,16 @@ class World(RuleBasedStateMachine):
             if state is not None and isinstance(state.phase, Waiting):
                 self.hurried.add((agent, state.phase.next_attempt))
             politely(lambda: self.coordinator.restart(agent, outcome))
+
+    @precondition(_is_free)
+    @rule(agent=agents, cause=st.sampled_from(["limit", "health"]))
+    def stop_by_rule(self, agent: str, cause: Any) -> None:
+        """A limit is exceeded, or a check fails too often, of one that runs and is not being stopped."""
+        state = self.coordinator.ledger.states.get(agent)
+        if state is not None and isinstance(state.phase, Live) and state.phase.stop is None:
+            politely(
+                lambda: self.coordinator.stop(agent, do.RequestStop(cause=cause, reason="its limit is 7"))
+            )
 
     @precondition(_is_free)
     @rule(agent=agents, is_forced=st.booleans(), is_quiet=st.booleans())

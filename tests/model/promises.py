@@ -57,6 +57,7 @@ def host_holds(host: Host, store: FakeStore) -> None:
 def log_holds(store: FakeStore, agent_id: str) -> None:
     """The history of an agent: its order, its outcomes, what follows them."""
     state, ids, reaped, used, stopped, killed = "", set[str](), None, 0, None, False
+    by_rule: str | None = None
     started_at = 0
     rows = store.of(agent_id)
     for version, row in enumerate(rows, 1):
@@ -69,11 +70,12 @@ def log_holds(store: FakeStore, agent_id: str) -> None:
             state = MOVES[state, name]
         match event:
             case ev.AgentSpawning():
-                reaped, stopped, killed = None, None, False
+                reaped, stopped, killed, by_rule = None, None, False, None
             case ev.AgentStarted():
                 started_at = row.at
             case ev.StopRequested():
-                stopped = event.cause
+                by_rule = event.cause if stopped is None and event.cause in ("limit", "health") else by_rule
+                stopped = event.cause  # the last order counts for what follows
             case ev.SigkillSent():
                 killed = True
             case ev.ZombieReaped():
@@ -86,6 +88,11 @@ def log_holds(store: FakeStore, agent_id: str) -> None:
             case _:
                 pass
         if is_verdict and reaped is not None:
+            is_known = not isinstance(reaped.exit, ExitUnknown)
+            if by_rule is not None and is_known:
+                told = (event.cause, event.message) if isinstance(event, ev.AgentFailed) else None
+                require(told == (by_rule, "its limit is 7"), "a rule stays why it failed", event)
+                continue
             require(_fits(name, reaped, stopped, killed=killed), "the outcome fits the exit", reaped, event)
 
 

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from eventstore.values import ResourceLimits
 from manager.cli.sizes import parse_size
-from manager.limits import exceeded, limits_text, needs_looks
+from manager.limits import Use, exceeded, limits_text, needs_looks, recorded_limits
 
 MB = 1 << 20
 
 
-class Use(NamedTuple):
-    """What a tree uses."""
-
-    memory_bytes: int = 612 * MB
-    processes: int = 65
-    cpu_seconds: float = 91.0
+USE = Use(memory_bytes=612 * MB, processes=65, cpu_seconds=91.0)
 
 
 ROWS: list[tuple[dict[str, Any], Use | None, float, str | None]] = [
-    ({}, Use(), 1e9, None),  # without limits all is allowed
-    ({"memory_bytes": 512 * MB}, Use(), 0, "its tree used 612M of memory, its limit is 512M"),
-    ({"memory_bytes": 612 * MB}, Use(), 0, None),  # just as much as it may
+    ({}, USE, 1e9, None),  # without limits all is allowed
+    ({"memory_bytes": 512 * MB}, USE, 0, "its tree used 612M of memory, its limit is 512M"),
+    ({"memory_bytes": 612 * MB}, USE, 0, None),  # just as much as it may
     # Figures that look alike are told exactly.
     (
         {"memory_bytes": 612 * MB - 1},
-        Use(),
+        USE,
         0,
         "its tree used 641728512 bytes of memory, its limit is 641728511 bytes",
     ),
-    ({"processes": 64}, Use(), 0, "its tree had 65 processes, its limit is 64"),
-    ({"processes": 65}, Use(), 0, None),
-    ({"cpu_seconds": 60.0}, Use(), 0, "its tree used 1m31s of CPU time, its limit is 1m00s"),
-    ({"cpu_seconds": 90.9}, Use(), 0, "its tree used 91.00s of CPU time, its limit is 90.90s"),
-    ({"cpu_seconds": 91.0}, Use(), 0, None),
+    ({"processes": 64}, USE, 0, "its tree had 65 processes, its limit is 64"),
+    ({"processes": 65}, USE, 0, None),
+    ({"cpu_seconds": 60.0}, USE, 0, "its tree used 1m31s of CPU time, its limit is 1m00s"),
+    ({"cpu_seconds": 90.9}, USE, 0, "its tree used 91.00s of CPU time, its limit is 90.90s"),
+    ({"cpu_seconds": 91.0}, USE, 0, None),
     ({"wall_seconds": 1800.0}, None, 1800.0, "it ran for 30m00s, its limit is 30m00s"),
     ({"wall_seconds": 1800.0}, None, 1799.9, None),
     (
@@ -48,7 +43,7 @@ ROWS: list[tuple[dict[str, Any], Use | None, float, str | None]] = [
     # Of several the first is named.
     (
         {"memory_bytes": 1 << 30, "processes": 5, "cpu_seconds": 1.0},
-        Use(),
+        USE,
         0,
         "its tree had 65 processes, its limit is 5",
     ),
@@ -75,6 +70,15 @@ def test_limits_in_words() -> None:
     all_of_them = {"wall_seconds": 1800.0, "memory_bytes": 512 * MB, "processes": 1, "cpu_seconds": 90.0}
     assert limits_text(all_of_them) == "30m00s in all, 512M of memory, 1 process, 1m30s of CPU time"
     assert limits_text({"wall_seconds": None}) == limits_text(None) == ""
+
+
+@pytest.mark.parametrize(
+    "spec", [None, "none", {}, {"limits": None}, {"limits": 5}, {"limits": {"processes": "5"}}]
+)
+def test_what_nobody_wrote_is_no_limit(spec: Any) -> None:
+    """An event that was tampered with, or is of another release, has no limits to show."""
+    assert limits_text(recorded_limits({"spec": spec})) == ""
+    assert recorded_limits({}) is None
 
 
 @pytest.mark.parametrize(
