@@ -1,5 +1,7 @@
 """What an agent's history says about it: given events, then the state."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 
@@ -70,19 +72,20 @@ def test_a_half_done_stop_can_be_continued() -> None:
 
 
 def test_a_kill_during_a_slow_stop_keeps_who_asked_first() -> None:
-    """A second request takes over the waits and the force; cause and time stay those of the first."""
+    """A second request takes over the waits and the force; a rule's cause, reason and time stay."""
     state = _given(
         spawning(),
         STARTED,
         RUNNING,
         _stop(cause="limit"),
         ev.SigkillSent(attempt=1, deadline_at=1),
-        _stop(forced=True),
+        replace(_stop(forced=True), reason="at once"),
     )
     assert isinstance(state.phase, Live)
     stop = state.phase.stop
     assert stop is not None
     assert (stop.cause, stop.requested_at, stop.forced, stop.is_kill_sent) == ("limit", 103, True, True)
+    assert (stop.reason, stop.last_cause) == ("enough", "user")
 
 
 def test_no_signal_of_a_stop_without_a_stop() -> None:
