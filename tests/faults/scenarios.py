@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.stage import LOOP, Stage, acknowledged, threads_of
 from tests.faults.syscalls import Injection
-from tests.support.processes import eventually
+from tests.support.processes import eventually, runs
 
 Given = Sequence[Injection | None]
 Scenario = Callable[[Stage, Given], None]
@@ -112,11 +112,13 @@ def exit_in_launcher(stage: Stage, given: Given) -> None:
     (injection,) = given
     driven = stage.coordinator()
     (agent,) = stage.spawn(driven, ENDER)
-    with stage.faulty([stage.launcher()], injection, "launcher", stage.launcher()):
+    launcher, shim = stage.launcher(), stage.identity(agent)["shim_pid"]
+    with stage.faulty([launcher], injection, "launcher", launcher):
         stage.end(agent)
         assert stage.ask(driven, "wait", agents=[agent]) is not None, (
             "the coordinator ended with its launcher"
         )
+        eventually(lambda: not runs(shim), "the shim leaves, after the end of its agent is known")
     stage.start_another(driven)
     driven.close()
 

@@ -231,6 +231,15 @@ def test_a_process_that_ends_between_two_looks_leaves_no_descriptor(monkeypatch:
         child.kill()
 
 
+def test_without_pidfds_a_number_with_another_start_time_is_no_process() -> None:
+    """psutil's handle is of whoever has the number now: it must be the one whose start time is known."""
+    own = identity.identify(os.getpid())
+    assert own is not None
+    assert identity._psutil_process(own.pid, own.start_ticks).pid == own.pid
+    assert identity._psutil_process(own.pid, None).pid == own.pid
+    assert identity._psutil_process(own.pid, own.start_ticks + 1) is None
+
+
 def test_a_member_of_a_session_is_found_by_it() -> None:
     """Whoever is in the leader's, and nobody else."""
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as child:

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -184,23 +185,27 @@ def _rehashed(rows: list[Row], changes: dict[int, tuple[int, Any]]) -> list[Row]
     return _chained(changed, bytes(32))
 
 
-def _parts(rows: list[Row], at: int) -> list[chain.Edges]:
-    first, second = chain.walk(rows[:at]), chain.walk(rows[at:], start=at + 1, previous_hash=rows[at - 1][17])
-    assert first[0].is_intact
-    assert second[0].is_intact
-    return [first[1], second[1]]
+def _parts(rows: list[Row], *at: int) -> list[chain.Edges]:
+    edges = []
+    for begin, end in pairwise([0, *at, len(rows)]):
+        before = rows[begin - 1][17] if begin else bytes(32)
+        verdict, edge = chain.walk(rows[begin:end], start=begin + 1, previous_hash=before)
+        assert verdict.is_intact
+        edges.append(edge)
+    return edges
 
 
 @pytest.mark.parametrize("at", range(1, 30))
 def test_parts_of_a_chain_fit(at: int) -> None:
     """Wherever a log is divided, its parts are good each and together."""
-    assert chain.do_fit(_parts(_log(30), at))
+    assert chain.do_fit(_parts(_log(30), at)) is True
+    assert chain.do_fit(_parts(_log(33), at, at + 3)) is True
 
 
 @pytest.mark.parametrize("changes", [{5: (1, 7), 8: (1, 8)}, {5: (5, 1)}], ids=str)
 def test_parts_that_break_the_order_do_not_fit(changes: dict[int, tuple[int, Any]]) -> None:
     """A version or a time that does not follow those of an earlier part is noticed although each part is good."""
-    assert not chain.do_fit(_parts(_rehashed(_log(8), changes), 4))
+    assert chain.do_fit(_parts(_rehashed(_log(8), changes), 4)) is False
 
 
 def test_a_row_recorded_when_time_began_is_the_first_all_the_same() -> None:
@@ -256,5 +261,7 @@ def test_a_log_is_held_against_what_it_was_known_to_be() -> None:
         other = chain.compare(good, Head(7, bytes(32), 70), hashes[7], agreed=agreed)
         assert (other.is_intact, other.position, other.problem) == (False, 7, "another log")
         assert other.checked == agreed
+    # Without a row in a log that goes on beyond it: other than it was, not shorter.
+    assert chain.compare(good, Head(7, bytes(32), 70), None).problem == "another log"
     last = chain.verify(rows[3:], start=4, previous_hash=rows[2][17])
     assert chain.compare(last, Head(7, bytes(32), 70), hashes[7], agreed=4).checked == 1

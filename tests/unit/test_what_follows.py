@@ -9,11 +9,11 @@ import pytest
 
 from eventstore.events import AgentFailed, RestartScheduled
 from eventstore.state import AgentState
-from eventstore.values import ExitedBySignal, RestartRule
+from eventstore.values import ExitedBySignal, ExitedWithCode, RestartRule
 from manager import commands as do
 from manager.decide import decide
 from tests.support.histories import PROCESS
-from tests.support.states import KILL, RUNNING, SECOND, STARTED, T0, after, asked, term
+from tests.support.states import KILL, RUNNING, SECOND, STARTED, STATES, T0, after, asked, term
 from tests.unit.test_decide import COMMANDS, EXIT, NOW, SPAWN, fold
 
 
@@ -78,6 +78,21 @@ def test_a_good_run_gives_the_budget_back(wall_seconds: int, ran_seconds: float 
     spent = replace(after([STARTED, RUNNING], rule=rule), restarts_used=1)
     end = replace(EXIT, ended_at=T0 + wall_seconds * SECOND, ran_seconds=ran_seconds)
     assert follows == decide(spent, end, NOW)[-1].TYPE
+
+
+def test_a_success_that_has_spent_its_budget_gives_nothing_up() -> None:
+    """It has done what it was for; that it was to go on for ever is no failure."""
+    rule = RestartRule(mode="always", max_restarts=1)
+    spent = replace(after([STARTED, RUNNING], rule=rule), restarts_used=1)
+    assert decide(spent, replace(EXIT, exit=ExitedWithCode(code=0)), NOW)[-1].TYPE == "COMPLETED"
+
+
+@pytest.mark.parametrize("reason", [None, "by hand"])
+def test_who_asks_for_another_attempt_may_say_why(reason: str | None) -> None:
+    """And else it is said that somebody asked."""
+    (follows,) = decide(STATES["failed"], do.Restart(reason=reason), NOW)
+    assert isinstance(follows, RestartScheduled)
+    assert follows.reason == (reason or "restart requested")
 
 
 def test_a_spent_budget_is_said() -> None:
