@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.interfaces.command_line import CommandLine
+from tests.interfaces.command_line import CommandLine, until
 
 LIMITS = ("--wall", "1500ms", "--memory", "1G", "--processes", "20", "--cpu", "1m")
 RECORDED = {"wall_seconds": 1.5, "memory_bytes": 1 << 30, "processes": 20, "cpu_seconds": 60.0}
@@ -39,6 +39,16 @@ def test_wait_holds_the_home_and_enforces(outlive: CommandLine) -> None:
     outlive.run("--name", "it", "--wall", "1s", "--", "sleep", "300")
     assert outlive("wait", "it").returncode == 143
     assert outlive.json("status", "it")["agents"][0]["cause"] == "limit"
+
+
+def test_recover_stops_what_has_run_too_long(outlive: CommandLine) -> None:
+    """Nobody was there when its time was up; the command that looks after the home sees its stop to the end."""
+    outlive.run("--name", "it", "--wall", "1s", "--", "sleep", "300")
+    until(lambda: outlive.json("status", "it")["agents"][0]["runtime_seconds"] > 1)
+    assert outlive.json("status", "it")["agents"][0]["state"] == "RUNNING"
+    assert outlive("recover").returncode == 0
+    status = outlive.json("status", "it")["agents"][0]
+    assert (status["state"], status["cause"]) == ("FAILED", "limit")
 
 
 def test_limits_are_shown_as_of_then(outlive: CommandLine) -> None:

@@ -29,6 +29,7 @@ FILES = (
     "manager/deadlines.py",
     "manager/decide.py",
     "manager/judge.py",
+    "manager/limits.py",
     "manager/process/identity.py",
     "manager/recovery.py",
     "manager/restart.py",

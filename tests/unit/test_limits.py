@@ -66,7 +66,8 @@ def test_a_limit_of_time_needs_no_looks() -> None:
 
 
 def test_limits_in_words() -> None:
-    """One phrase for all of them, and none for none."""
+    """One phrase for all of them, and none for none; SPAWNING's data have them."""
+    assert recorded_limits({"spec": {"limits": {"processes": 5}}}) == {"processes": 5}
     all_of_them = {"wall_seconds": 1800.0, "memory_bytes": 512 * MB, "processes": 1, "cpu_seconds": 90.0}
     assert limits_text(all_of_them) == "30m00s in all, 512M of memory, 1 process, 1m30s of CPU time"
     assert limits_text({"wall_seconds": None}) == limits_text(None) == ""
