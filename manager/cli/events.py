@@ -77,12 +77,12 @@ def events_command(
         session.require_present("--follow")
     view = session.view()
     stream = None if agent is None else f"agent/{view.agent(agent).id}"
-    names = Names(view)
     while view.is_empty:
         if not follow:
             return exit_codes.DONE
         time.sleep(POLL_SECONDS)
         view = session.view()
+    names = Names(view)
     start = after if since is None else max(after, view.reader.position_before(since))
     source = _followed if follow else _stored
     if caused_by is None:
@@ -124,22 +124,23 @@ def _event_at(reader: Reader, position: int) -> RecordedEvent:
 
 
 class Names:
-    """Names of agents by stream, learnt from what passes and, for what came before, from the view."""
+    """Names of agents by stream, learnt from what passes; of those that began before, from the view, one by one."""
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._known: dict[str, str] | None = None
+        self._known: dict[str, str] = {}
 
     def of(self, event: RecordedEvent) -> str:
         """The agent's name; `-` for an event that is not an agent's."""
         kind, _, agent_id = event.stream.partition("/")
         if kind != "agent":
             return "-"
-        if self._known is None:
-            self._known = {agent.id: agent.name for agent in self._view.agents(all=True, vitals=False)}
         if event.type == "SPAWNING":
             self._known[agent_id] = str(json.loads(event.data).get("name", agent_id))
-        return self._known.get(agent_id, agent_id)
+        if agent_id not in self._known:
+            found = self._view.reader.rows("SELECT name FROM agents WHERE agent_id = ?", (agent_id,))
+            self._known[agent_id] = found[0][0] if found else agent_id
+        return self._known[agent_id]
 
 
 def line(event: RecordedEvent, name: str, *, utc: bool) -> str:
