@@ -4,9 +4,11 @@ from __future__ import annotations
 
 
 def duration_text(seconds: float | None) -> str:
-    """Two units at the most: `0.4s`, `12s`, `12m04s`, `3h07m`, `2d04h`; `-` for None."""
+    """Two units at the most: `14ms`, `0.4s`, `12s`, `12m04s`, `3h07m`, `2d04h`; `-` for None."""
     if seconds is None:
         return "-"
+    if 0.0005 <= seconds < 0.0995:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f}s"
     whole = round(seconds)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
+from unicodedata import east_asian_width
 
 from manager.cli import sanitize
 
@@ -56,11 +57,9 @@ def bar_chart(title: str, bars: Sequence[Bar], *, axis: str, note: str, text: Ca
 def _bar(number: int, bar: Bar, end: float, text: Callable[[float], str]) -> list[str]:
     top = _TOP + _STEP * number
     middle = top + _BAR - 5
-    label = bar.label
-    short = label if len(label) <= _LABEL_CHARACTERS else label[: _LABEL_CHARACTERS - 1] + "…"
     length = 0.0 if bar.value is None else max(0.0, bar.value / end * _BARS_WIDTH)
     shown = "-" if bar.value is None else text(bar.value)
-    name = f"{_safe(short)}<title>{_safe(label)}</title>"
+    name = f"{escape(_fitting(sanitize.one_line(bar.label)))}<title>{_safe(bar.label)}</title>"
     return [
         f'<text x="{_LABEL_WIDTH - 8}" y="{middle}" text-anchor="end">{name}</text>',
         f'<rect class="bar" x="{_LABEL_WIDTH}" y="{top}" width="{length:.1f}" height="{_BAR}" rx="2"/>',
@@ -90,6 +89,16 @@ def nice_step(most: float) -> float:
     rough = most / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+
+
+def _fitting(label: str) -> str:
+    """As much of it as there is room for; letters of East Asia and signs take twice as much."""
+    room = _LABEL_CHARACTERS
+    for length, letter in enumerate(label):
+        room -= 2 if east_asian_width(letter) in "WFA" else 1
+        if room < 0:
+            return f"{label[: length - 1]}…"
+    return label
 
 
 def _safe(text: str) -> str:

@@ -131,9 +131,15 @@ def _chart(session: Session, found: Report) -> str:
 
     place = next(n for n, column in enumerate(found.columns) if column.name == found.definition.chart)
     column = found.columns[place]
-    # An id says nothing to people; the last column of failures that are alike is their line.
-    name = -1 if found.by == "fingerprint" and found.columns[-1].kind == "text" else 0
-    bars = [Bar(_group(found, row[name]), row[place + 1]) for row in found.rows[:MOST_BARS]]
+    # An id says nothing to people; the last columns of failures that are alike are their exit and their line.
+    are_alike = found.by == "fingerprint" and found.columns[-1].kind == "text"
+    bars = [
+        Bar(
+            ": ".join(filter(None, row[-2:])) or "-" if are_alike else _group(found, row[0]),
+            row[place + 1],
+        )
+        for row in found.rows[:MOST_BARS]
+    ]
     left = len(found.rows) - len(bars)
     period = " ".join(
         f"{word} {time_text(instant, utc=session.utc)}"
@@ -141,10 +147,16 @@ def _chart(session: Session, found: Report) -> str:
         if instant is not None
     )
     note = (period or "everything recorded") + (f", {left} more not drawn" if left else "")
+
+    def text(value: float) -> str:
+        if column.kind == "seconds" and value < 10:
+            return f"{value:.3g}s"  # beside each other 0.1s and 0.15s are not the same
+        return _cell(session, column, round(value, 6) if value % 1 else int(value))
+
     return bar_chart(
         f"{found.definition.title} by {found.by}",
         bars,
         axis=column.name.replace("_", " "),
         note=note,
-        text=lambda value: _cell(session, column, round(value, 6) if value % 1 else int(value)),
+        text=text,
     )

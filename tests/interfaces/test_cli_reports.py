@@ -24,8 +24,11 @@ from eventstore.reader import Reader
 from eventstore.sqlite import SqliteBackend
 from manager import AsyncManager
 from manager.cli import sanitize
+from manager.cli.charts import Bar, bar_chart
 from manager.freshness import bring_up_to_date
 from tests.interfaces.command_line import CommandLine, end_all, until
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 REPORTS = ("failures", "durations", "restarts", "uptime", "resources", "recoveries")
 FORMULA, HOSTILE = "=1+1", "<b>bad</b>\x1b[2J"
@@ -133,7 +136,7 @@ def test_every_format_of_every_report(lived: CommandLine) -> None:
         assert not any(cell.startswith(("=", "+", "@")) for row in rows for cell in row)
         drawn = lived("report", name, *by, "--format", "svg").stdout
         root = ET.fromstring(drawn)
-        bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("class") == "bar"]
+        bars = [one for one in root.iter(SVG + "rect") if one.get("class") == "bar"]
         assert len(bars) == len(groups)
         assert re.findall("<script|<b>|\x1b", drawn) == []
         assert "http" not in drawn.replace("http://www.w3.org/2000/svg", "")
@@ -174,6 +177,27 @@ def test_each_projection_is_checked_and_rebuilt(outlive: CommandLine) -> None:
         assert f"{projection}." in found.stdout
         assert outlive("rebuild", projection).returncode == 0
         assert outlive("rebuild", "--check").returncode == 0
+
+
+def test_ticks_of_a_chart_were_the_same(outlive: CommandLine) -> None:
+    """Bars of short times and of failures with the same line can be told from each other."""
+    for name, code in (("a", 3), ("b", 4)):
+        outlive.run("--name", name, "--", "sh", "-c", f"sleep 0.2; echo boom >&2; exit {code}")
+        outlive("wait", name)
+    times, alike = (
+        list(ET.fromstring(outlive("report", *words, "--format", "svg").stdout).iter(SVG + "text"))
+        for words in (("durations",), ("failures", "--by", "fingerprint"))
+    )
+    ticks = [one.text for one in times if one.get("class") == "tick"]
+    assert len(set(ticks)) == len(ticks) > 2
+    assert {"code 3: boom", "code 4: boom"} <= {one.text for one in alike}
+
+
+def test_a_label_of_wide_letters_was_cut_at_its_beginning() -> None:
+    """What is shown of it fits beside its bar, whatever its letters are."""
+    drawn = bar_chart("x", [Bar("漢" * 40, 1.0), Bar("x" * 40, 1.0)], axis="x", note="x", text=str)
+    shown = [one.text for one in ET.fromstring(drawn).iter(SVG + "text")]
+    assert {"漢" * 15 + "…", "x" * 31 + "…"} <= set(shown)
 
 
 def test_sql(lived: CommandLine) -> None:
