@@ -14,7 +14,8 @@ from eventstore.errors import StoreUnavailable
 from eventstore.store import EventStore
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.histories import new, note
-from tests.support.proxy import Proxy, proxied
+from tests.support.processes import eventually
+from tests.support.proxy import COMMIT, Proxy, proxied
 from tests.support.tally import Tally
 
 pytestmark = pytest.mark.postgres
@@ -72,6 +73,11 @@ class Appender:
             else:
                 self.acknowledged.append((row.event_id, row.position))
                 return
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all is appended."""
+        return not any(thread.is_alive() for thread in self._threads)
 
     def judge(self) -> None:
         """When all is appended: nothing that was acknowledged is lost or doubled, and the chain is whole."""
@@ -134,19 +140,25 @@ def test_the_answer_that_was_lost_was_that_to_a_begin(url: str, proxy: Proxy) ->
 def test_answers_lost_after_commit_and_connections_cut(
     url: str, proxy: Proxy, tally: Tally, rounds: int
 ) -> None:
-    """By chance one or the other, during the appends of four threads."""
+    """By chance one or the other, or a COMMIT that arrives late or never, during the appends of four threads."""
     chance = random.Random(rounds)
     with EventStore.open(proxy.url(url), home="home-1", host="host-1") as store:
         appender = Appender(store, rounds * 200)
         for _ in range(rounds):
             time.sleep(chance.uniform(0.01, 0.1))
-            if chance.random() < 0.6:
+            what = chance.random()
+            if what < 0.4:
                 proxy.loses += 1
-            else:
-                proxy.state = "cut"
-                time.sleep(chance.uniform(0.0, 0.1))
-                proxy.state = "open"
-        proxy.loses = 0
+                continue
+            if what < 0.7:
+                proxy.holds = COMMIT
+                eventually(lambda: proxy.held or appender.is_over, "a COMMIT is kept back")
+            proxy.state = "cut"
+            time.sleep(chance.uniform(0.0, 0.1))
+            proxy.state = "open"
+            time.sleep(chance.choice((0.0, 0.1)))
+            proxy.deliver()
+        proxy.loses, proxy.holds = 0, b""
         appender.judge()
         assert proxy.lost > 0
         tally(ROW, runs=rounds)
