@@ -92,7 +92,7 @@ class Sampling:
         rows = [
             Sample(agent, attempt, at, one.cpu_percent, one.memory_bytes, one.threads, one.processes)
             for (agent, attempt), one in zip(targets, seen, strict=True)
-            if one.is_alive
+            if one.is_alive and one.memory_bytes  # one that ends gives its memory back before it is a zombie
         ]
         if rows or (is_full and self._keeper.is_tidying_due()):
             self._keeper.keep(rows, at)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,18 @@ def test_a_young_process_seemed_to_use_little(home: Path) -> None:
     finally:
         burner.kill()
         burner.wait()
+
+
+def test_the_last_sample_was_of_a_process_without_memory(manager: Manager, home: Path) -> None:
+    """One that was caught between giving its memory back and being a zombie seemed to have used none."""
+    agent = manager.spawn(program(home, "sleep", "1000"), "it")
+    taken(manager, "it", 1)
+    sampling = Sampling(manager._coordinator.store, Plan())
+    [alive] = sampling._sampler.sample([vitals.Target(agent.pid or 0, None)])
+    ends = replace(alive, memory_bytes=0)
+    sampling._sampler.sample = lambda targets: [ends for _ in targets]  # type: ignore[method-assign]
+    sampling.sweep(manager._coordinator.ledger.states.copy())
+    assert all(sample.memory_bytes for sample in manager.samples("it"))
 
 
 def test_sampling_pauses_the_longer_the_more_it_costs(manager: Manager) -> None:
