@@ -226,6 +226,8 @@ def test_a_process_that_ends_between_two_looks_leaves_no_descriptor(monkeypatch:
         assert prove_descendant(own, child.pid) is None
         assert prove_token("", child.pid) is None
         assert prove_session_member(child.pid, child.pid) is None
+        with pytest.raises(OSError, match="not mounted"):
+            prove_self()
         assert os.listdir("/proc/self/fd") == before
         own.close()
         child.kill()

@@ -109,14 +109,16 @@ def test_a_deleted_row_is_missing() -> None:
     assert (verdict.position, verdict.problem) == (5, "row missing")
 
 
-def test_swapped_rows_are_out_of_order() -> None:
-    """Two rows that changed places are told from rows that were edited."""
+@pytest.mark.parametrize(("first", "second"), [(5, 8), (8, 5), (5, 1)])
+def test_swapped_rows_are_out_of_order(first: int, second: int) -> None:
+    """Two rows that changed places are told from rows that were edited; here the first is met."""
     rows = _log(9)
-    fifth, eighth = rows[4], rows[7]
-    rows[4], rows[7] = (5, *eighth[1:]), (8, *fifth[1:])
-    verdict = chain.verify(rows)
-    assert (verdict.position, verdict.problem) == (5, "order")
-    assert "position 8" in verdict.detail
+    rows[first - 1], rows[second - 1] = (first, *rows[second - 1][1:]), (second, *rows[first - 1][1:])
+    begin = first if second < first else 1
+    before = rows[begin - 2][17] if begin > 1 else bytes(32)
+    verdict = chain.verify(rows[begin - 1 :], start=begin, previous_hash=before)
+    assert (verdict.position, verdict.problem) == (first, "order")
+    assert f"position {second}" in verdict.detail
 
 
 def test_a_renumbered_gap_is_noticed() -> None:
