@@ -47,7 +47,7 @@ demo: $(INSTALLED)
 	@$(RUN) -I -m manager.demo
 
 test: check
-	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 faults: $(INSTALLED)
 	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m faults $(PYTEST_ARGS)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import tally as tallies
 from tests.support.cluster import Cluster, running_cluster
+from tests.support.longest import place_of
 from tests.support.projected import wrong_rows
 
 POSTGRES_LIBRARY = Path("/usr/lib/postgresql")  # Debian keeps initdb there, outside PATH
@@ -38,6 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = {item for item in items if item.get_closest_marker("faults")}
         config.hook.pytest_deselected(items=list(long))
         items[:] = [item for item in items if item not in long]
+    items.sort(key=lambda item: place_of(item.path))
     for item in items:
         if item.get_closest_marker("faults") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))

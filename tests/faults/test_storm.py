@@ -12,7 +12,7 @@ from tests.faults.run import Run
 from tests.support.cluster import Cluster
 from tests.support.tally import Tally
 
-RUNS = 10
+RUNS = 6  # `make storm` has a hundred
 SHIMS = 40
 POSTGRES_KILLS = 12
 

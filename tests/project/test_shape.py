@@ -5,6 +5,7 @@ import ast
 import pytest
 
 from tests.project.source import Module, all_modules, modules
+from tests.support.longest import LONGEST_FIRST, TESTS
 
 LINES_AIMED_AT = 300
 LINES_AT_MOST = 320  # docstrings grow between two refactorings
@@ -22,6 +23,11 @@ def test_modules_stay_short() -> None:
 def test_every_module_has_a_name_that_says_something() -> None:
     """A file called `utils` holds what nobody could name."""
     assert [m.path for m in _everything() if m.name.rpartition(".")[2] in FORBIDDEN_NAMES] == []
+
+
+def test_the_files_that_are_begun_first_are_there() -> None:
+    """A renamed one would be begun last, and be waited for."""
+    assert [name for name in LONGEST_FIRST if not (TESTS / name).is_file()] == []
 
 
 def test_every_public_name_is_explained() -> None:
