@@ -167,6 +167,15 @@ def test_impossible_values_are_a_finding_not_a_crash(value: object) -> None:
     assert (verdict.position, verdict.problem) == (2, "row changed")
 
 
+@pytest.mark.parametrize("hashes", [(None, b"x"), ("text", b"x"), (b"x", None), (None, None)])
+def test_impossible_hashes_are_a_finding_not_a_crash(hashes: tuple[object, object]) -> None:
+    """As impossible values are."""
+    rows = _log(3)
+    rows[1] = (*rows[1][:16], *hashes)
+    verdict = chain.verify(rows)
+    assert (verdict.position, verdict.problem) == (2, "row changed")
+
+
 def test_a_row_alone_is_held_against_its_own_hash() -> None:
     """Whole, edited, or with a value that no writer of ours can have put there."""
     values = _log(1)[0]

@@ -28,6 +28,7 @@ def test_a_wait_goes_on_where_it_was() -> None:
     assert waiting is not None
     assert starting is not None
     assert until_next_stage(_stop("stopping 1"), T0 + 3 * SECOND) == 7.0
+    assert until_next_stage(_stop("stopping 3"), T0 + 7 * SECOND) == 3.0
     assert until_next_attempt(waiting, T0 + 3 * SECOND) == 1.0
     assert until_start_window_passes(starting, T0, T0) == starting.spec.start_window_seconds
 

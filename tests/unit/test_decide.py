@@ -161,6 +161,13 @@ def test_the_three_stages_have_the_three_waits() -> None:
     assert [deadline - NOW for deadline in deadlines] == [3 * SECOND, 5 * SECOND, 6 * SECOND]
 
 
+def test_a_stop_that_was_asked_for_and_not_begun_has_its_first_wait() -> None:
+    """Its coordinator was killed between the order and the signal."""
+    state = after([STARTED, RUNNING, replace(asked(), grace_seconds=(3.0, 2.0, 1.0))])
+    (event,) = decide(state, do.AdvanceStop(), NOW)
+    assert event.deadline_at == NOW + 3 * SECOND  # type: ignore[union-attr]
+
+
 def test_a_stage_is_not_left_before_its_deadline() -> None:
     """Whoever asks too early gets nothing: not a moment of the promised grace is lost."""
     assert decide(STATES["stopping 1"], do.AdvanceStop(), T0 + 10 * SECOND - 1) == []

@@ -117,6 +117,16 @@ def test_a_failed_start_has_no_exit() -> None:
     assert state.is_final
 
 
+def test_attempts_are_numbered_without_gaps() -> None:
+    """The first is 1, each other one more than the one before."""
+    with pytest.raises(IllegalTransition, match="attempt 2"):
+        evolve(None, spawning(attempt=2), 1)
+    lost = _given(spawning(), ev.AgentLost(attempt=1, reason="?"))
+    for attempt in (1, 3):
+        with pytest.raises(IllegalTransition, match=f"attempt {attempt}"):
+            evolve(lost, spawning(attempt=attempt), 200)
+
+
 def test_no_outcome_while_the_process_may_live() -> None:
     """A process that was started must be reaped before it is judged."""
     with pytest.raises(IllegalTransition, match="not reaped"):
