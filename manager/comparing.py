@@ -68,7 +68,10 @@ class Known(NamedTuple):
 
 def checkpoints(home: Home, path: Path, key: Key | None) -> Known:
     """The checkpoints of `home` in the file at `path`. Raises `StoreDamaged`, `StoreUnavailable`."""
-    name = homeidentity.read(home.identity).id if home.identity.exists() else ""
+    return _of(homeidentity.read(home.identity).id if home.identity.exists() else "", path, key)
+
+
+def _of(name: str, path: Path, key: Key | None) -> Known:
     found = tuple(CheckpointFile(path, home=name, key=key, clock=lambda: 0).read())
     try:
         keys = {one.key: signing.of_id(one.key or "") for one in found}
@@ -108,15 +111,22 @@ def heads_in(
     if known.all or known.faults:
         return known.heads, known.faults
     with path.open("rb") as file:
-        others = [one.home for one in map(parse, islice(file, _FIRST_LINES)) if one is not None]
-    found = others[0] if others else offline.read(path, key=key).home  # None: an export of no event
-    is_ours = not others and reader.rows("SELECT 1 FROM events WHERE home = ? LIMIT 1", (found,))
-    if found is not None and not is_ours:
+        others = {one.home for one in map(parse, islice(file, _FIRST_LINES)) if one is not None}
+    for name in sorted(others):
+        if _has_events_of(name, reader):  # another home with the same log
+            known = _of(name, path, key)
+            return known.heads, known.faults
+    found = min(others) if others else offline.read(path, key=key).home  # None: an export of no event
+    if others or (found is not None and not _has_events_of(found, reader)):
         raise StoreDamaged(
             f"cannot trust that this is the log: {path} is of the home {found}, and {home.path} is "
             f"{homeidentity.read(home.identity).id}; give a file of this home, or find out how it came to be another"
         )
     return offline.heads(path), ()
+
+
+def _has_events_of(home: str, reader: Reader) -> bool:
+    return bool(reader.rows("SELECT 1 FROM events WHERE home = ? LIMIT 1", (home,)))
 
 
 def checkpoint_for(reader: Reader, home: Home, agent: str, *, key: Key | None) -> Checkpoint:

@@ -168,12 +168,10 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
         if fsync == "off":
             detail += " with fsync = off: a power loss may cost events that were acknowledged"
         yield Check("database", "ok" if fsync != "off" else "warning", detail)
-    head = reader.head()
-    yield Check(
-        "log",
-        "ok",
-        f"{counted(head.position, 'event')}, head {head.hash.hex()[:16]}…; `outlive verify` checks them all",
-    )
+    head, base = reader.head(), reader.base().position
+    gone = f" after {base} that were pruned" if base else ""
+    detail = f"{counted(head.position - base, 'event')}{gone}, head {head.hash.hex()[:16]}…"
+    yield Check("log", "ok", f"{detail}; `outlive verify` checks them all")
     if not reader.is_guarded():
         advice = "run `outlive verify` to see whether it was, then `outlive db upgrade` to put them back"
         yield Check("triggers", "bad", f"{UNGUARDED}; {advice}")
@@ -182,7 +180,7 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
     leftovers = unknown_attempts(home, reader)
     if leftovers:
         shown = ", ".join(leftovers[:SHOWN_LEFTOVERS]) + (" …" if len(leftovers) > SHOWN_LEFTOVERS else "")
-        pruned = " or knew before it was pruned" if reader.base().position else ""
+        pruned = " or knew before it was pruned" if base else ""
         directories = counted(len(leftovers), "directory", "directories")
         detail = f"{directories} that the log does not know{pruned}: {shown}; look before removing"
         yield Check("attempts", "warning", detail)

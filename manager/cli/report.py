@@ -67,6 +67,8 @@ def report_command(
         tell_what_is_missing(bring_up_to_date(view.reader, session.database))
         found = report(view.reader, name, by=by, since=since, until=until, now=now())
     _show(session, found, chosen)
+    if found.by.startswith("label:") and [row[0] for row in found.rows] == [None]:
+        say(f"outlive: nothing of it has the label {found.by.removeprefix('label:')!r}")
     return exit_codes.DONE
 
 

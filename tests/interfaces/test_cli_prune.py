@@ -118,6 +118,7 @@ def test_agents_that_live_keep_all_of_their_history(outlive: CommandLine) -> Non
     )
     first = json.loads(outlive("export").stdout.splitlines()[0])
     assert (first["from"], first["previous_hash"]) == (told["position"] + 1, _base(outlive.home).hash.hex())
+    assert f"after {told['position']} that were pruned, head" in outlive("doctor").stdout
     assert outlive("export", "--from", "1").returncode == 2
     assert outlive("at", "1", "ps").returncode == 2
     assert outlive("verify", "--against", str(files[0])).returncode == 0

@@ -200,6 +200,13 @@ def test_a_label_of_wide_letters_was_cut_at_its_beginning() -> None:
     assert {"漢" * 15 + "…", "x" * 31 + "…"} <= set(shown)
 
 
+def test_a_label_that_was_mistyped_was_a_group_of_its_own(lived: CommandLine) -> None:
+    """Where nothing has the label, that is said; not where something has it."""
+    said = "nothing of it has the label 'taem'"
+    assert said in lived("report", "failures", "--by", "label:taem").stderr
+    assert lived("report", "failures", "--by", "label:team").stderr == ""
+
+
 def test_sql(lived: CommandLine) -> None:
     """A SELECT in each format, its limits and its refusals."""
     select = "SELECT name, outcome FROM report_attempts WHERE outcome IS NOT NULL ORDER BY name, attempt"

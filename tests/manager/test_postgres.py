@@ -288,3 +288,11 @@ def test_commands_without_a_coordinator(homes: list[Path], url: str) -> None:
     assert outlive(two, url, "verify").returncode == 0
     assert outlive(one, url, "doctor").stdout.count("PostgreSQL") == 1
     assert "web" in outlive(one, url, "at", "3", "ps", "--all").stdout
+
+
+def test_checkpoints_of_another_home_with_the_same_log_were_refused(homes: list[Path], url: str) -> None:
+    """They are evidence about the log that both have."""
+    for home in homes:
+        assert outlive(home, url, "run", "--env", f"{MARK}={home}", "--", "sleep", "0.3").returncode == 0
+    for home in homes:
+        assert outlive(homes[0], url, "verify", "--against", str(home / "checkpoints.jsonl")).returncode == 0
