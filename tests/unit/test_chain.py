@@ -74,7 +74,11 @@ def test_null_and_empty_differ() -> None:
 
 
 def test_an_untouched_log_is_intact() -> None:
-    """All rows are counted and the head is the last row's."""
+    """All rows are counted and the head is the last row's; an empty log has come nowhere."""
+    assert Head(0, bytes(32), 0) == chain.EMPTY
+    nothing = chain.verify([])
+    assert (nothing.is_intact, nothing.checked, nothing.head_position) == (True, 0, 0)
+    assert chain.intact(0, bytes(32)) == nothing
     rows = _log(30)
     verdict = chain.verify(rows)
     assert (verdict.is_intact, verdict.checked, verdict.head_position) == (True, 30, 30)
@@ -272,6 +276,7 @@ def test_a_log_is_held_against_what_it_was_known_to_be() -> None:
         other = chain.compare(good, Head(7, bytes(32), 70), hashes[7], agreed=agreed)
         assert (other.is_intact, other.position, other.problem) == (False, 7, "another log")
         assert other.checked == agreed
+    assert chain.compare(good, Head(7, bytes(32), 70), hashes[7]).checked == 0
     # Without a row in a log that goes on beyond it: other than it was, not shorter.
     assert chain.compare(good, Head(7, bytes(32), 70), None).problem == "another log"
     last = chain.verify(rows[3:], start=4, previous_hash=rows[2][17])
