@@ -215,6 +215,7 @@ def test_parts_of_a_chain_fit(at: int) -> None:
     """Wherever a log is divided, its parts are good each and together."""
     assert chain.do_fit(_parts(_log(30), at)) is True
     assert chain.do_fit(_parts(_log(33), at, at + 3)) is True
+    assert chain.do_fit(_parts(_rehashed(_log(30), {at + 1: (5, at * 10)}), at)) is True  # at the same moment
 
 
 @pytest.mark.parametrize("changes", [{5: (1, 7), 8: (1, 8)}, {5: (5, 1)}], ids=str)
@@ -226,7 +227,9 @@ def test_parts_that_break_the_order_do_not_fit(changes: dict[int, tuple[int, Any
 def test_a_row_recorded_when_time_began_is_the_first_all_the_same() -> None:
     """Its time is what a part before it is held against, though it is 0."""
     rows = _rehashed(_log(3), {1: (5, 0)})
-    assert chain.walk(rows)[1].first_recorded_at == 0
+    verdict, edges = chain.walk(rows)
+    assert verdict.is_intact
+    assert edges.first_recorded_at == 0
 
 
 def test_long_texts_are_hashed_as_documented() -> None:
