@@ -215,7 +215,9 @@ def test_parts_of_a_chain_fit(at: int) -> None:
     """Wherever a log is divided, its parts are good each and together."""
     assert chain.do_fit(_parts(_log(30), at)) is True
     assert chain.do_fit(_parts(_log(33), at, at + 3)) is True
-    assert chain.do_fit(_parts(_rehashed(_log(30), {at + 1: (5, at * 10)}), at)) is True  # at the same moment
+    at_once = _rehashed(_log(30), {at + 1: (5, at * 10)})  # two rows of one moment
+    assert chain.verify(at_once).is_intact
+    assert chain.do_fit(_parts(at_once, at)) is True
 
 
 @pytest.mark.parametrize("changes", [{5: (1, 7), 8: (1, 8)}, {5: (5, 1)}], ids=str)
