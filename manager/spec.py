@@ -203,9 +203,8 @@ class AgentSpec(_Value):
     def digest(self, key: bytes) -> str:
         """Keyed SHA-256 (hex) over all of the spec: equal specs compare equal, and no value can be guessed."""
         # Without rules and limits it is what it was before there were any: `ensure` finds agents of older releases.
-        unused = {
-            name for name, value in (("redact", ()), ("limits", Limits())) if getattr(self, name) == value
-        }
+        unset = {"redact": not self.redact, "limits": self.limits == Limits()}
+        unused = {name for name, is_unset in unset.items() if is_unset}
         fields = self.model_dump(mode="json", exclude=unused)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hmac.new(key, text.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
