@@ -55,6 +55,16 @@ class ResourceLimits:
 
 
 @record
+class HealthLimits:
+    """What shows that an attempt does not work any more, so that it is stopped; null: nothing.
+
+    `silence_seconds`: for so long nothing was written to its stdout and stderr.
+    """
+
+    silence_seconds: float | None = None
+
+
+@record
 class RecordedSpec:
     """What was asked for, as the log keeps it: names of environment variables, never their values."""
 
@@ -72,6 +82,7 @@ class RecordedSpec:
     labels: Mapping[str, str]
     cgroup: bool = False
     limits: ResourceLimits | None = None
+    health: HealthLimits | None = None
 
 
 @record

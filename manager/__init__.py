@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from manager.home import HomeBusy as HomeBusy
     from manager.manager import Manager as Manager
     from manager.spec import AgentSpec as AgentSpec
+    from manager.spec import HealthRule as HealthRule
     from manager.spec import Limits as Limits
     from manager.spec import RestartPolicy as RestartPolicy
     from manager.status import AgentStatus as AgentStatus
@@ -35,6 +36,7 @@ _HOMES = {
     "AmbiguousAgent": "eventstore.errors",
     "AsyncManager": "manager.aio",
     "EpochFenced": "eventstore.errors",
+    "HealthRule": "manager.spec",
     "HomeBusy": "manager.home",
     "HomeError": "manager.errors",
     "InvalidRequest": "eventstore.errors",

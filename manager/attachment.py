@@ -18,8 +18,9 @@ from manager.process.features import features
 from manager.process.identity import prove, prove_descendant
 from manager.process.signalling import ProvenProcess, exit_info
 from manager.recovery import ExitRecord, Observed
+from manager.silence import Heard
 
-Timer = Literal["window", "look", "stage", "kill", "backoff", "wall"]
+Timer = Literal["window", "look", "stage", "kill", "backoff", "wall", "silence"]
 KERNEL_EXIT_SECONDS = 5.0  # for init to reap an orphan; up to 1.3 s was seen
 RETRY_SECONDS = 1.0  # for descriptors or memory to be free again
 
@@ -39,6 +40,7 @@ class Attachment:
         self.main: ProvenProcess | None = None
         self.stage_waited_for = 0
         self.is_wall_watched = False
+        self.heard: Heard | None = None
         self.via: Literal["shim", "process"] | None = None
         self._kernel_deadline: float | None = None
 

@@ -14,6 +14,7 @@ from eventstore.crashpoints import crash_point
 from eventstore.home_events import PayloadsErased
 from eventstore.record import rfc3339
 from manager.attemptsecrets import redactor_of
+from manager.output import OUTPUT
 from manager.recordable import check_reason
 from manager.status import AgentStatus, Erasure
 from manager.statusfiles import write_file
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from manager.coordinator import Coordinator
 
 DIGESTS_AN_EVENT = 500  # of 64 KiB each takes 67 bytes
-OUTPUT = ("stdout.log", "stderr.log")
 
 
 class Eraser:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from eventstore.values import ResourceLimits
 from projections.quantities import counted, duration_text, size_text
@@ -46,9 +46,14 @@ def exceeded(limits: ResourceLimits, use: Use | None, ran_seconds: float) -> str
 
 def recorded_limits(spawning: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The limits in SPAWNING's data; None for none, and for data that nobody wrote so."""
+    return recorded_part(spawning, "limits")
+
+
+def recorded_part(spawning: Mapping[str, Any], name: Literal["limits", "health"]) -> Mapping[str, Any] | None:
+    """A part of the spec in SPAWNING's data; None for none, and for data that nobody wrote so."""
     spec = spawning.get("spec")
-    limits = spec.get("limits") if isinstance(spec, Mapping) else None
-    return limits if isinstance(limits, Mapping) else None
+    part = spec.get(name) if isinstance(spec, Mapping) else None
+    return part if isinstance(part, Mapping) else None
 
 
 def limits_text(limits: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from eventstore.values import Stream
 
+OUTPUT = ("stdout.log", "stderr.log")  # in the directory of an attempt
 TAIL_BYTES = 8192  # of each file; an event may have 64 KiB in all
 MARGIN_BYTES = 8192  # before it, so that a secret on its edge is seen whole
 LINE_CHARACTERS = 400

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from eventstore.errors import InvalidRequest
-from eventstore.values import RecordedSpec, ResourceLimits, RestartRule
+from eventstore.values import HealthLimits, RecordedSpec, ResourceLimits, RestartRule
 from manager.recordable import recordable
 from manager.redaction import Redactor
 
@@ -77,6 +77,17 @@ class Limits(_Value):
     cpu_seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = None
 
 
+class HealthRule(_Value):
+    """What shows that an attempt does not work any more; None: nothing does. It is then stopped.
+
+    `silence_seconds`: neither its stdout nor its stderr has changed for so long. Enforced while a coordinator holds the
+    home; the stop has the cause "health", the attempt has FAILED with it, and its restart policy says whether another
+    follows.
+    """
+
+    silence_seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = None
+
+
 class AgentSpec(_Value):
     """One agent's program and policy. Raises pydantic's `ValidationError` (a `ValueError`) for impossible values.
 
@@ -87,9 +98,9 @@ class AgentSpec(_Value):
     `stop_grace_seconds`: waits after SIGTERM to the process, SIGTERM to its tree, SIGKILL (10, 5, 5 as the design that
     outlive replaced had them). `start_window_seconds`: an end within it is a failed start (0 to 31,536,000).
     `cgroup`: a cgroup of its own where a writable cgroup v2 is found: its tree is then known, and killed at once, even
-    if its shim is lost; a start takes 1 to 2 ms more. `limits`: of what it and its tree may use. `redact`: patterns
-    (Python's `re`) of secrets, beside those that outlive knows itself; what they match is `[redacted]` in all but
-    `spec.json` and the agent's own output.
+    if its shim is lost; a start takes 1 to 2 ms more. `limits`: of what it and its tree may use. `health`: what shows
+    that it hangs. `redact`: patterns (Python's `re`) of secrets, beside those that outlive knows itself; what they
+    match is `[redacted]` in all but `spec.json` and the agent's own output.
     """
 
     command: tuple[str, ...]
@@ -106,6 +117,7 @@ class AgentSpec(_Value):
     labels: Mapping[str, str] = {}
     cgroup: bool = False
     limits: Limits = Limits()
+    health: HealthRule = HealthRule()
     redact: tuple[str, ...] = ()
 
     @field_validator("command")
@@ -198,12 +210,17 @@ class AgentSpec(_Value):
             },  # as it is read
             cgroup=self.cgroup,
             limits=None if self.limits == Limits() else ResourceLimits(**self.limits.model_dump()),
+            health=None if self.health == HealthRule() else HealthLimits(**self.health.model_dump()),
         )
 
     def digest(self, key: bytes) -> str:
         """Keyed SHA-256 (hex) over all of the spec: equal specs compare equal, and no value can be guessed."""
         # Without rules and limits it is what it was before there were any: `ensure` finds agents of older releases.
-        unset = {"redact": not self.redact, "limits": self.limits == Limits()}
+        unset = {
+            "redact": not self.redact,
+            "limits": self.limits == Limits(),
+            "health": self.health == HealthRule(),
+        }
         unused = {name for name, is_unset in unset.items() if is_unset}
         fields = self.model_dump(mode="json", exclude=unused)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))

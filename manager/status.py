@@ -215,14 +215,18 @@ class HealthCheck:
 
 def check(status: AgentStatus) -> HealthCheck:
     """Whether an agent's process is alive, not a zombie, and not stopped or stuck. What ended is unhealthy."""
-    health, why = health_of(status.state, status.note, status.vitals, is_final=status.is_final)
+    health, why = health_of(
+        status.state, status.note, status.vitals, is_final=status.is_final, cause=status.cause
+    )
     return HealthCheck(
         id=status.id, name=status.name, state=status.state, health=health, is_ok=health == "healthy", why=why
     )
 
 
-def health_of(state: str, note: str, seen: Vitals, *, is_final: bool) -> tuple[str, str]:
-    """`healthy`, `degraded` or `unhealthy`, and why."""
+def health_of(state: str, note: str, seen: Vitals, *, is_final: bool, cause: str | None) -> tuple[str, str]:
+    """`healthy`, `degraded` or `unhealthy`, and why. `cause`: of its stop, or of its end."""
+    if state == "STOPPING" and cause == "health":  # whatever its process looks like
+        return "unhealthy", note
     bad = None
     if is_final:
         bad = note or state.lower()

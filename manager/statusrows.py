@@ -23,7 +23,7 @@ def status_of(row: AgentRow, seen: Vitals, *, is_looked_at: bool, as_of: int | N
     note = ENDED_UNRECORDED if is_seen and not seen.is_alive else _note(row)
     health = row.health
     if is_seen:  # newer than the last verdict that somebody recorded
-        health, _ = health_of(row.state, note, seen, is_final=row.is_final)
+        health, _ = health_of(row.state, note, seen, is_final=row.is_final, cause=row.cause)
     return AgentStatus(
         id=row.agent_id,
         name=row.name,

@@ -72,6 +72,9 @@ _OPTIONS = (
         help="Stop it when its tree has used more CPU time (user and system) since its start, like 90s.",
     ),
     click.option(
+        "--max-silence", type=DURATION, help="Stop it when it has written nothing for so long, like 10m."
+    ),
+    click.option(
         "--label", "labels", multiple=True, type=PAIR, metavar="K=V", help="A label (repeat for more)."
     ),
     click.option(
@@ -116,6 +119,7 @@ def build_spec(
     memory: int | None,
     processes: int | None,
     cpu: float | None,
+    max_silence: float | None,
     labels: Sequence[tuple[str, str]],
     redact: Sequence[str],
     user: str | None,
@@ -149,6 +153,7 @@ def build_spec(
                     "processes": processes,
                     "cpu_seconds": cpu,
                 },
+                "health": {"silence_seconds": max_silence},
                 "labels": dict(labels),
                 "redact": tuple(redact),
             }

@@ -17,7 +17,8 @@ from manager.cli.options import agents_argument
 from manager.cli.render import STATE_STYLES
 from manager.cli.session import Session, current, now, shared_options, write, write_json
 from manager.cli.times import MICROSECONDS, from_rfc3339, in_zone, time_text
-from manager.limits import limits_text, recorded_limits
+from manager.limits import limits_text, recorded_limits, recorded_part
+from manager.silence import after_text
 from projections.quantities import counted, duration_text, size_text
 from projections.sentences import exit_text, sentence
 
@@ -34,13 +35,13 @@ LAST_LINES = 5
 class Screen:
     """Everything that `status` shows of one agent `at` an instant. `process`: the recorded one of this attempt.
 
-    `limits`: as its spec has them.
+    `spawning`: what SPAWNING says of it, its spec among that.
     """
 
     status: AgentStatus
     at: int
     process: Mapping[str, Any] | None
-    limits: Mapping[str, Any] | None
+    spawning: Mapping[str, Any]
     tree: list[ProcessRow]
     events: list[RecordedEvent]
     stdout: tuple[str, ...]
@@ -50,7 +51,8 @@ class Screen:
         """The agent object of `ps --json`, and more."""
         return {
             **self.status.as_json(),
-            "limits": None if self.limits is None else dict(self.limits),
+            "limits": recorded_part(self.spawning, "limits"),
+            "health_rule": recorded_part(self.spawning, "health"),
             "process": None if self.process is None else dict(self.process),
             "process_tree": [
                 {
@@ -86,12 +88,12 @@ def status_command(*, agents: tuple[str, ...]) -> int:
 def look(view: View, status: AgentStatus) -> Screen:
     """Gather what the log, the files and the system say of one agent."""
     process: Mapping[str, Any] | None = None
-    limits: Mapping[str, Any] | None = None
+    spawning: Mapping[str, Any] = {}
     last: deque[RecordedEvent] = deque(maxlen=LAST_EVENTS)
     for event in view.reader.events(stream=f"agent/{status.id}"):
         last.append(event)
         if event.type == "SPAWNING":
-            process, limits = None, recorded_limits(json.loads(event.data))
+            process, spawning = None, json.loads(event.data)
         elif event.type == "STARTED":
             process = json.loads(event.data).get("process")
     stdout, stderr = view.last_lines(status, LAST_LINES)
@@ -99,7 +101,7 @@ def look(view: View, status: AgentStatus) -> Screen:
         status=status,
         at=view.as_of or now(),
         process=process,
-        limits=limits,
+        spawning=spawning,
         tree=view.tree(status) if status.is_alive else [],
         events=list(last),
         stdout=stdout,
@@ -122,7 +124,8 @@ def lines(screen: Screen, session: Session) -> list[str]:
         ("exit", _exit(status)),
         ("health", status.health),
         ("uses", _uses(status)),
-        ("limits", limits_text(screen.limits)),
+        ("limits", limits_text(recorded_limits(screen.spawning))),
+        ("stopped", after_text(screen.spawning)),
         ("labels", " ".join(f"{name}={text}" for name, text in sorted(status.labels.items()))),
         ("note", in_zone(status.note, utc=session.utc)),
     ]

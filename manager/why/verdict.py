@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from manager.limits import limits_text, recorded_limits
 from manager.why.history import History
 from manager.why.material import Entry
 from manager.why.parts import Cause, Certainty, Evidence, Source, Verdict
-from projections.quantities import counted, duration_text, size_text
+from manager.why.ruled import rule_evidence
 
 PROMPT_MICROSECONDS = (
     5_000_000  # an order's signal ends a process within this, or that it did is no more than likely
@@ -107,49 +106,13 @@ def _recorded_failure(history: History, cause: Literal["failed start", "limit", 
         elif outcome is not None and outcome.data.get("errno") is not None:
             evidence.append(_event(outcome, f"the system refused it with errno {outcome.data['errno']}"))
         return _judged(history, cause, "certain", evidence)
-    if history.stop is not None:
-        evidence.append(
-            _event(
-                history.stop, f"a stop by a {cause} rule was requested before its end{_saying(history.stop)}"
-            )
-        )
-    if cause == "limit":
-        evidence += _limit_evidence(history)
-    evidence += [
-        _event(entry, f"health was then {entry.data.get('health')}: {entry.data.get('evidence')}")
-        for entry in history.all("HEALTH_CHANGED")[-1:]
-    ]
+    evidence += rule_evidence(history, cause)
     evidence += [
         _event(entry, "our signal was announced") for entry in history.all("SIGTERM_SENT", "SIGKILL_SENT")
     ]
     if history.reaped is not None:
         evidence.append(_who_saw(history))
     return _judged(history, cause, "certain", evidence)
-
-
-def _saying(entry: Entry) -> str:
-    reason = entry.data.get("reason")
-    return f": {reason}" if reason else ""
-
-
-def _limit_evidence(history: History) -> list[Evidence]:
-    found = []
-    spawning = history.first("SPAWNING")
-    if spawning is not None and (told := limits_text(recorded_limits(spawning.data))):
-        found.append(_event(spawning, f"what it was allowed: {told}"))
-    asked_at = None if history.stop is None else history.stop.at
-    before = [one for one in history.samples if asked_at is not None and one.sampled_at <= asked_at]
-    if before and asked_at is not None:
-        last = before[-1]
-        uses = [
-            f"{size_text(last.memory_bytes)} of memory" if last.memory_bytes is not None else "",
-            counted(last.processes, "process", "processes") if last.processes is not None else "",
-            f"{last.cpu_percent} % CPU" if last.cpu_percent is not None else "",
-        ]
-        ago = duration_text((asked_at - last.sampled_at) / 1e6)
-        text = f"the last sample, {ago} before the stop: {', '.join(use for use in uses if use)}"
-        found.append(Evidence(source="look", text=text))
-    return found
 
 
 def _signal(history: History, number: int) -> Verdict:

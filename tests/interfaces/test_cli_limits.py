@@ -51,6 +51,30 @@ def test_recover_stops_what_has_run_too_long(outlive: CommandLine) -> None:
     assert (status["state"], status["cause"]) == ("FAILED", "limit")
 
 
+def test_an_agent_that_is_followed_and_writes_nothing(outlive: CommandLine) -> None:
+    """Every command that tells of its end names its silence; another attempt has its time anew."""
+    options = ("--follow", "--max-silence", "1s", "--restart", "on-failure:1")
+    assert outlive("run", "--name", "it", *options, "--", "sh", "-c", "echo on; sleep 300").returncode == 143
+    shown = outlive.json("status", "it")["agents"][0]
+    message = str(shown["message"])
+    assert re.fullmatch(r"it has written nothing for \S+s, its limit is 1\.0s", message)
+    assert (shown["health_rule"], shown["limits"]) == ({"silence_seconds": 1.0}, None)
+    assert (shown["state"], shown["cause"], shown["attempt"]) == ("FAILED", "health", 2)
+    assert "stopped   after 1.0s without output" in outlive("status", "it").stdout
+    verdict = outlive.json("why", "it")["verdict"]
+    assert (verdict["cause"], verdict["certainty"], verdict["message"]) == ("health", "certain", message)
+    text = outlive("why", "it").stdout
+    assert f"it (attempt 2) was stopped because of its health: {message}." in text
+    assert "its last output was at" in text
+    assert message in outlive("why", "it", "--format", "html").stdout
+    report = outlive.json("report", "failures", "--by", "cause")
+    assert [(row["group"], row["failed"]) for row in report["rows"]] == [("health", 2)]
+    changes = outlive("events", "it", "--type", "HEALTH_CHANGED").stdout.splitlines()
+    assert sum(f"unhealthy: {message[:30]}" in line for line in changes) == 2
+    assert outlive("verify").returncode == 0
+    assert outlive("rebuild", "--check").returncode == 0
+
+
 def test_limits_are_shown_as_of_then(outlive: CommandLine) -> None:
     """`at` shows those of the agent that was there; what has none says so."""
     outlive.run("--name", "limited", "--processes", "20", "--", "sleep", "300")
@@ -65,7 +89,8 @@ def test_limits_are_shown_as_of_then(outlive: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--memory", "5X"), ("--processes", "0"), ("--wall", "0s"), ("--cpu", "soon")]
+    ("option", "value"),
+    [("--memory", "5X"), ("--processes", "0"), ("--wall", "0s"), ("--cpu", "soon"), ("--max-silence", "0s")],
 )
 def test_what_is_no_limit_is_refused(outlive: CommandLine, option: str, value: str) -> None:
     """Nothing is started, and one line says what is wrong."""

@@ -152,7 +152,7 @@ def test_want_of_memory(manager: Manager, home: Path) -> None:
 
 @pytest.mark.parametrize("cause", ["limit", "health"])
 def test_stops_by_a_rule(manager: Manager, home: Path, cause: StopCause) -> None:
-    """The order that a rule would give is given by hand: of its health, as no rule does by itself, and of a limit."""
+    """The order that a rule would give, of its health or of a limit, is given by hand."""
     agent = manager.spawn(shell(home, "exec sleep 300"), cause)
     order = do.RequestStop(cause=cause, reason="memory 1.2G of 1.0G")
     manager._do(manager._coordinator.stop([agent.id], order, manager._origin("rules"), wait=True))

@@ -33,6 +33,7 @@ FILES = (
     "manager/process/identity.py",
     "manager/recovery.py",
     "manager/restart.py",
+    "manager/silence.py",
 )
 PURE = ("tests/unit", "tests/model")
 TESTS = {"manager/process/identity.py": ("tests/processes/test_identity.py", "tests/processes/test_tree.py",

@@ -38,6 +38,7 @@ PURE = (
     "manager.recovery",
     "manager.restart",
     "manager.limits",
+    "manager.silence",
     "manager.commands",
     "manager.why.verdict",
     "manager.why.likeness",

@@ -17,6 +17,7 @@ from eventstore.values import (
     ExitedWithCode,
     ExitUnknown,
     Health,
+    HealthLimits,
     ProcessRecord,
     RecordedSpec,
     ResourceLimits,
@@ -40,6 +41,7 @@ SPEC = RecordedSpec(
     restart=RestartRule(mode="on-failure", max_restarts=3),
     labels={"team": "blue"},
 )
+SILENCE = HealthLimits(silence_seconds=600.0)
 LIMITS = ResourceLimits(wall_seconds=1800.0, memory_bytes=1 << 29, processes=64, cpu_seconds=90.0)
 PROCESS = ProcessRecord(
     pid=4711,
@@ -94,6 +96,7 @@ def samples(attempt: int = 1) -> list[ev.AgentEvent]:
     return [
         spawning(attempt),
         replace(spawning(attempt), spec=replace(SPEC, limits=LIMITS)),
+        replace(spawning(attempt), spec=replace(SPEC, health=SILENCE)),
         ev.AgentStarted(attempt=attempt, process=PROCESS),
         ev.AgentRunning(attempt=attempt, evidence="alive after 0.1 s"),
         ev.HealthChanged(

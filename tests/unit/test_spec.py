@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from eventstore.errors import InvalidRequest
 from manager import AgentSpec, RestartPolicy
-from manager.spec import check_name, explain
+from manager.spec import HealthRule, check_name, explain
 
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("no program", {"command": ()}),
@@ -54,6 +54,9 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("a limit of half a byte", {"limits": {"memory_bytes": 0.5}}),
     ("a limit of no process", {"limits": {"processes": 0}}),
     ("a limit that there is not", {"limits": {"disk_bytes": 5}}),
+    ("no silence at all", {"health": {"silence_seconds": 0}}),
+    ("endless silence", {"health": {"silence_seconds": float("inf")}}),
+    ("a rule that there is not", {"health": {"noise_seconds": 5}}),
     ("an unknown policy", {"restart": {"mode": "sometimes"}}),
 ]
 
@@ -90,12 +93,14 @@ def test_the_digest_tells_specs_apart() -> None:
 
 
 def test_an_empty_list_of_rules_changed_the_digest() -> None:
-    """A spec without rules of redaction, or limits, has the digest that it had in releases that knew none."""
+    """A spec without rules of redaction, limits or health has the digest that it had in releases that knew none."""
     spec = AgentSpec(command=("true",), env={"A": "1"})
-    before = spec.model_dump(mode="json", exclude={"redact", "limits"})
+    before = spec.model_dump(mode="json", exclude={"redact", "limits", "health"})
     text = json.dumps(before, sort_keys=True, separators=(",", ":"))
     assert spec.digest(b"key") == hmac.new(b"key", text.encode(), "sha256").hexdigest()
     assert spec.digest(b"key") != AgentSpec(command=("true",), env={"A": "1"}, redact=("x",)).digest(b"key")
+    ruled = AgentSpec(command=("true",), env={"A": "1"}, health=HealthRule(silence_seconds=600))
+    assert spec.digest(b"key") != ruled.digest(b"key")
 
 
 def test_arguments_need_not_be_text() -> None:
