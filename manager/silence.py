@@ -84,7 +84,7 @@ def last_output_text(look: Look) -> str:
     return f"its last output was at {rfc3339(max(times))}" if times else "there is no output of it"
 
 
-def after_text(spawning: Mapping[str, Any]) -> str:
-    """`after 10m00s without output`, by SPAWNING's data; empty for no rule, and for data that nobody wrote so."""
+def allowed_text(spawning: Mapping[str, Any]) -> str:
+    """`10m00s of silence at most`, by SPAWNING's data; empty for no rule, and for data that nobody wrote so."""
     seconds = (recorded_part(spawning, "health") or {}).get("silence_seconds")
-    return f"after {duration_text(seconds)} without output" if isinstance(seconds, int | float) else ""
+    return f"{duration_text(seconds)} of silence at most" if isinstance(seconds, int | float) else ""

@@ -18,7 +18,7 @@ from manager.cli.render import STATE_STYLES
 from manager.cli.session import Session, current, now, shared_options, write, write_json
 from manager.cli.times import MICROSECONDS, from_rfc3339, in_zone, time_text
 from manager.limits import limits_text, recorded_limits, recorded_part
-from manager.silence import after_text
+from manager.silence import allowed_text
 from projections.quantities import counted, duration_text, size_text
 from projections.sentences import exit_text, sentence
 
@@ -125,7 +125,7 @@ def lines(screen: Screen, session: Session) -> list[str]:
         ("health", status.health),
         ("uses", _uses(status)),
         ("limits", limits_text(recorded_limits(screen.spawning))),
-        ("stopped", after_text(screen.spawning)),
+        ("rule", allowed_text(screen.spawning)),
         ("labels", " ".join(f"{name}={text}" for name, text in sorted(status.labels.items()))),
         ("note", in_zone(status.note, utc=session.utc)),
     ]

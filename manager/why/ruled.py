@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from manager.limits import limits_text, recorded_limits
-from manager.silence import after_text
+from manager.silence import allowed_text
 from manager.why.history import History
 from manager.why.material import Entry
 from manager.why.parts import Evidence
@@ -22,8 +22,8 @@ def rule_evidence(history: History, cause: Literal["limit", "health"]) -> Iterat
         yield _event(stop, f"a stop by a {cause} rule was requested before its end{saying}")
     if spawning is not None and cause == "limit" and (told := limits_text(recorded_limits(spawning.data))):
         yield _event(spawning, f"what it was allowed: {told}")
-    if spawning is not None and cause == "health" and (told := after_text(spawning.data)):
-        yield _event(spawning, f"its rule: to be stopped {told}")
+    if spawning is not None and cause == "health" and (told := allowed_text(spawning.data)):
+        yield _event(spawning, f"what it was allowed: {told}")
     if stop is not None and cause == "limit":
         yield from _last_sample(history, stop.at)
     changes = history.all("HEALTH_CHANGED")

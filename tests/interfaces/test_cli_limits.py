@@ -41,14 +41,15 @@ def test_wait_holds_the_home_and_enforces(outlive: CommandLine) -> None:
     assert outlive.json("status", "it")["agents"][0]["cause"] == "limit"
 
 
-def test_recover_stops_what_has_run_too_long(outlive: CommandLine) -> None:
+@pytest.mark.parametrize(("rule", "cause"), [("--wall", "limit"), ("--max-silence", "health")])
+def test_recover_stops_what_has_run_too_long(outlive: CommandLine, rule: str, cause: str) -> None:
     """Nobody was there when its time was up; the command that looks after the home sees its stop to the end."""
-    outlive.run("--name", "it", "--wall", "1s", "--", "sleep", "300")
+    outlive.run("--name", "it", rule, "1s", "--", "sleep", "300")
     until(lambda: outlive.json("status", "it")["agents"][0]["runtime_seconds"] > 1)
     assert outlive.json("status", "it")["agents"][0]["state"] == "RUNNING"
     assert outlive("recover").returncode == 0
     status = outlive.json("status", "it")["agents"][0]
-    assert (status["state"], status["cause"]) == ("FAILED", "limit")
+    assert (status["state"], status["cause"]) == ("FAILED", cause)
 
 
 def test_an_agent_that_is_followed_and_writes_nothing(outlive: CommandLine) -> None:
@@ -60,7 +61,7 @@ def test_an_agent_that_is_followed_and_writes_nothing(outlive: CommandLine) -> N
     assert re.fullmatch(r"it has written nothing for \S+s, its limit is 1\.0s", message)
     assert (shown["health_rule"], shown["limits"]) == ({"silence_seconds": 1.0}, None)
     assert (shown["state"], shown["cause"], shown["attempt"]) == ("FAILED", "health", 2)
-    assert "stopped   after 1.0s without output" in outlive("status", "it").stdout
+    assert "rule      1.0s of silence at most" in outlive("status", "it").stdout
     verdict = outlive.json("why", "it")["verdict"]
     assert (verdict["cause"], verdict["certainty"], verdict["message"]) == ("health", "certain", message)
     text = outlive("why", "it").stdout

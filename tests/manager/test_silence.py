@@ -11,9 +11,11 @@ import pytest
 
 from manager import HealthRule, Limits, Manager, RestartPolicy
 from manager.door import open_door
+from tests.manager.test_stop_marks import another_process
 from tests.support.agents import data, shell, types
-from tests.support.processes import eventually
+from tests.support.processes import eventually, runs
 from tests.support.promises import living
+from tests.support.small_disks import Disk
 
 SHORT = HealthRule(silence_seconds=1.5)
 TOLD = r"it has written nothing for \S+s, its limit is 1\.5s"
@@ -72,7 +74,7 @@ def test_why_names_rule_figure_and_last_output(manager: Manager, home: Path) -> 
     types_at = {entry.position: entry.type for entry in found.events}
     told = {types_at[one.positions[0]]: one.text for one in found.verdict.evidence if one.positions}
     assert (found.verdict.message or "?") in told["STOP_REQUESTED"]
-    assert "after 1.5s without output" in told["SPAWNING"]
+    assert "1.5s of silence at most" in told["SPAWNING"]
     assert "its last output was at 20" in told["HEALTH_CHANGED"]
 
 
@@ -177,3 +179,42 @@ def test_looks_at_output_are_seldom(manager: Manager, home: Path) -> None:
     assert supervisor.attached[free.id].heard is None
     assert "silence" not in supervisor.attached[free.id]._timers
     assert supervisor.limits._next_look is None
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("disk", ["tmpfs"], indirect=True)
+def test_silence_on_a_full_disk(disk: Disk) -> None:
+    """It is stopped although that cannot be recorded, and the log is caught up, in order, when it can be."""
+    home = disk.path / "home"
+    with Manager.open(home) as manager:
+        pid = manager.spawn(_silent(home), "it").pid or 0
+        empty = disk.fill()
+        eventually(lambda: not runs(pid), "its silence stops it")
+        empty()
+        eventually(lambda: manager.status("it").is_final, "the log is caught up")
+        assert types(manager, "it")[3:] == [
+            "HEALTH_CHANGED",
+            "STOP_REQUESTED",
+            "SIGTERM_SENT",
+            "ZOMBIE_REAPED",
+            "FAILED",
+        ]
+        assert manager.status("it").cause == "health"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("disk", ["tmpfs"], indirect=True)
+def test_a_stop_for_silence_on_a_full_disk_and_the_end_of_its_coordinator(disk: Disk) -> None:
+    """The mark of the signal says why: the next coordinator records that, and follows the restart policy."""
+    home = disk.path / "home"
+    rule = RestartPolicy(mode="on-failure", backoff_seconds=0.1, max_restarts=1)
+    with Manager.open(home) as manager:
+        pid = manager.spawn(_silent(home, restart=rule, health=HealthRule(silence_seconds=3)), "it").pid or 0
+    with another_process(home):
+        empty = disk.fill()
+        eventually(lambda: not runs(pid), "its silence stops it")
+    empty()
+    with Manager.open(home) as manager:
+        ended = manager.wait("it", timeout=60)
+        assert (ended.state, ended.cause, ended.attempt) == ("FAILED", "health", 2)
+        assert all("written nothing" in one["reason"] for one in data(manager, "it", "STOP_REQUESTED"))

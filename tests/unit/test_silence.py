@@ -10,7 +10,7 @@ from manager.silence import (
     Heard,
     Look,
     OutputFile,
-    after_text,
+    allowed_text,
     heard_again,
     heard_first,
     last_output_text,
@@ -48,7 +48,7 @@ def test_silence_by_the_first_look_of_a_coordinator(
 ) -> None:
     """It counts from the later of its start and the last change of either file."""
     heard = heard_first(_look(*files), NOW + round(started * 1e6))
-    assert heard.silent_seconds == pytest.approx(silent)
+    assert heard.silent_seconds == pytest.approx(silent, rel=1e-9)
 
 
 OLD = (_at(-5), _at(-50, 0))
@@ -82,7 +82,7 @@ def test_silence_by_a_further_look(
     """A minute after the first one; a clock that was set meanwhile never makes it longer than it was."""
     before = heard_first(_look(*OLD), NOW - 3_600_000_000)
     heard = heard_again(before, _look(*files, after=60, wall_set=wall_set))
-    assert heard.silent_seconds == pytest.approx(silent)
+    assert heard.silent_seconds == pytest.approx(silent, rel=1e-9)
 
 
 def test_what_comes_back_after_its_removal_is_output() -> None:
@@ -115,6 +115,6 @@ def test_the_last_output_in_words() -> None:
 
 def test_the_rule_in_words() -> None:
     """By SPAWNING's data, whoever wrote them."""
-    assert after_text({"spec": {"health": {"silence_seconds": 600.0}}}) == "after 10m00s without output"
+    assert allowed_text({"spec": {"health": {"silence_seconds": 600.0}}}) == "10m00s of silence at most"
     unwritten: list[Any] = [None, {}, {"health": None}, {"health": 5}, {"health": {"silence_seconds": "5"}}]
-    assert {after_text({"spec": spec}) for spec in unwritten} == {""}
+    assert {allowed_text({"spec": spec}) for spec in unwritten} == {""}
