@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.state import Live, Stop
-from manager.deadlines import until_next_attempt, until_next_stage, until_start_window_passes
+from manager.deadlines import (
+    until_next_attempt,
+    until_next_stage,
+    until_start_window_passes,
+    until_wall_limit,
+)
 from tests.support.states import SECOND, STATES, T0
 
 ANY_TIME = st.integers(0, 4 * T0)
@@ -31,6 +36,7 @@ def test_a_wait_goes_on_where_it_was() -> None:
     assert until_next_stage(_stop("stopping 3"), T0 + 7 * SECOND) == 3.0
     assert until_next_attempt(waiting, T0 + 3 * SECOND) == 1.0
     assert until_start_window_passes(starting, T0, T0) == starting.spec.start_window_seconds
+    assert until_wall_limit(30.0, T0, T0 + 12 * SECOND) == 18.0
 
 
 def test_a_stop_whose_waits_have_all_passed_waits_for_nothing() -> None:

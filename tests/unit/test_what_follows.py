@@ -93,6 +93,7 @@ def test_who_asks_for_another_attempt_may_say_why(reason: str | None) -> None:
     (follows,) = decide(STATES["failed"], do.Restart(reason=reason), NOW)
     assert isinstance(follows, RestartScheduled)
     assert follows.reason == (reason or "restart requested")
+    assert (follows.delay_seconds, follows.due_at, follows.used) == (0.0, NOW, 0)  # at once, on no budget
 
 
 def test_a_spent_budget_is_said() -> None:
