@@ -177,6 +177,7 @@ def test_a_coordinator_that_lives_removes_its_marks(disk: Disk) -> None:
     with Manager.open(home) as manager:
         directory = home / manager.spawn(program(home, "sleep", "1000"), "it").directory
         pid = manager.status("it").pid or 0
+        eventually((directory / "status.json").exists, "it has a file that can become its mark")
         empty = disk.fill()
         with pytest.raises(StoreUnavailable, match="cannot record that the stop of it was begun: "):
             manager.stop("it", wait=False)
