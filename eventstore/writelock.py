@@ -66,9 +66,9 @@ class WriteLock:
                 crash_point("store.after_lock")
             finally:
                 self._give_up(self._queue_fd)
+            crash_point("store.after_unqueue")
             if self._lock_fd < 0:
                 raise StoreUnavailable(f"cannot give up {self._queue_path}; try again")
-            crash_point("store.after_unqueue")
         except BaseException:
             self._thread_lock.release()
             raise

@@ -151,7 +151,7 @@ def write_record(directory: int, name: str, line: bytes, *, durable: bool) -> No
         written = 0
         while written < len(line):
             written += os.write(descriptor, line[written:])
-        crash_point("shim.after_record_written")
+            crash_point("shim.after_record_written")
         if durable:
             os.fsync(descriptor)
             crash_point("shim.after_record_synced")

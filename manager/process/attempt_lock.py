@@ -66,7 +66,7 @@ def _claim_existing(path: str) -> bool:
         for name in ("spec.json", "identity.json"):  # of a shim that was killed while it wrote
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{path}/{name}.tmp")
-        crash_point("coordinator.after_claim_tidied")
+            crash_point("coordinator.after_claim_tidied")
     except BlockingIOError:
         return False
     finally:

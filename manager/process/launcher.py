@@ -182,6 +182,7 @@ class Launcher:
                     [], [], [], 0.01
                 )  # too many descriptors in flight; no event tells when fewer are
                 return
+            crash_point("launcher.after_answer")
             for descriptor in answer.descriptors:
                 os.close(descriptor)
             answer.descriptors = []
@@ -189,7 +190,6 @@ class Launcher:
             if answer.content:
                 return
             self._answers.pop(0)
-            crash_point("launcher.after_answer")
 
 
 def _answer(pid: int, reader: int, features: Features) -> _Answer:

@@ -119,6 +119,7 @@ def kill_tree(
             if send_signal(process, signal.SIGKILL):
                 comm = stat.comm if stat is not None else ""
                 killed[process.pid, process.start_ticks] = Killed(process.pid, process.start_ticks, comm)
+            crash_point("coordinator.after_leftover_kill")
         empty_looks = empty_looks + 1 if is_empty else 0
         if not is_empty:
             crash_point("coordinator.after_leftover_kill")

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
+from tests.project.effects import Function, effects, functions, hidden, points
+from tests.project.paths import bare
 from tests.project.source import Module, all_modules
-
-EFFECTS = {
-    *(f"os.{name}" for name in ("write", "pwrite", "rename", "replace", "mkdir", "makedirs", "unlink", "remove")),
-    *(f"os.{name}" for name in ("rmdir", "fsync", "fdatasync", "link", "symlink", "truncate", "ftruncate")),
-    *(f"os.{name}" for name in ("chmod", "fchmod", "chown", "fchown", "fork", "forkpty", "posix_spawn", "waitpid")),
-    *(f"os.{name}" for name in ("wait", "wait3", "wait4", "kill", "killpg", "execv", "execve", "execvp", "execvpe")),
-    *("fcntl.flock", "fcntl.lockf", "fcntl.fcntl", "signal.pidfd_send_signal"),
-    # Our own, whose bodies are in ALLOWED: who calls them has the points, so that they tell who dies.
-    *("send_signal", "send_group_signal", "send", "self._backend.write", "migrating.migrate", "finish_creation"),
-    *(f"{owner}.{name}" for owner in ("cgroup", "cgroups") for name in ("create", "enter", "kill", "remove")),
-}  # fmt: skip
-METHODS = {
-    *("send", "sendall", "sendmsg", "sendto", "bind", "listen", "connect", "shutdown"),  # of a socket
-    *("commit", "rollback", "begin", "execute", "executemany", "executescript"),  # of a database
-    *("mkdir", "rmdir", "unlink", "rename", "touch", "chmod", "write_text", "write_bytes"),  # of a Path
-}  # fmt: skip
-NOT_EFFECTS = {"self._engine.connect", "sqlite3.connect", "event.listen", "self.log.begin", "log.begin"}
-POINT = "crash_point"
 
 IN_A_TRANSACTION = "it lasts only with the commit, which has points on both sides"
 ONLY_A_LOOK = "it changes nothing that outlives it"
 CALLERS_HAVE_THEM = "its callers have the points: they tell who dies"
 ONLY_FOR_A_POWER_LOSS = "what it makes durable is there before and after it, for all but a power loss"
+IN_A_NEW_FILE = "the file appears with the last step of new_file, which has the points"
+THE_CALLED_HAVE_THEM = "what it calls has the points"
 OUR_OWN = "it is about the calling process alone and ends with it"
 # By (module, function), or module alone: why its effects need no point of their own.
 ALLOWED = {
@@ -43,6 +29,7 @@ ALLOWED = {
     "projections.agents": IN_A_TRANSACTION,
     "projections.rebuild": IN_A_TRANSACTION,
     "projections.aside.folded_aside": "it is a temporary file without a name",
+    "eventstore.segments._helper": "who is started only reads, and ends with us",
     "eventstore.sqlite.write": CALLERS_HAVE_THEM,
     "eventstore.sqlite._begin_immediate": CALLERS_HAVE_THEM,
     "eventstore.sqlite_file.fetch": ONLY_A_LOOK,
@@ -67,31 +54,84 @@ ALLOWED = {
     "manager.process.persistence._set_aside": "it is done again until the record has its place",
     "manager.process.procfs.set_name": OUR_OWN,
     "manager.process.child._execute_file": "the point is before the call; after it there is only the agent",
+    "manager.process.launcher._reap": "the last call finds nobody",
+    "manager.checkpointing.write_checkpoint": THE_CALLED_HAVE_THEM,
+    "manager.newfile.write": IN_A_NEW_FILE,
+    "manager.prunedfiles.intend": IN_A_NEW_FILE,
+    "manager.pruning.prune": IN_A_NEW_FILE,
+    "manager.cli.export.export_command": IN_A_NEW_FILE,
     "manager.cli.holder.is_held": ONLY_A_LOOK,
     "manager.cli.tailing.write": "it prints",
     "manager.process.rehearsal": "it is left out while a point is armed; nothing of an agent's is in it",
 }
 LEFT_OUT = "manager.demo"  # it goes through the manager like any other program
 
+# The points that no effect in the same function needs: there is another one beside them, or the effect is elsewhere.
+MORE_POINTS = {
+    "eventstore.appending.trim": "tool.before_prune tool.after_prune",
+    "eventstore.sqlite.close": "store.before_close store.after_close",
+    "eventstore.store._transaction": "store.after_begin store.before_commit",
+    "manager.control.ask": "client.after_accept",
+    "manager.home.prepare": "coordinator.before_home_parents coordinator.after_home_parents",
+    "manager.home.acquire": "coordinator.after_lock_file coordinator.after_lock",
+    "manager.home.release": "coordinator.after_unlock",
+    "manager.launchpad.launch": "coordinator.before_request",
+    "manager.process.attempt_dir.write_record": "shim.before_stale_record_removed",
+    "manager.process.attempt_lock.claim": "coordinator.before_claim_parent",
+    "manager.process.child.become_agent": """
+        child.started child.after_gate child.before_group child.after_group child.before_exec
+    """,
+    "manager.process.launcher.serve": "launcher.started",
+    "manager.process.launcher._reap": "launcher.before_reap launcher.after_reap",
+    "manager.process.launcher._send": "launcher.after_rights",
+    "manager.process.shim.run": "shim.after_spec shim.before_group",
+    "manager.process.shim._record_identity": "shim.after_identity",
+    "manager.process.shim._refuse": "shim.after_child_turned_away shim.before_refused_group_removal",
+    "manager.process.shim._accompany": """
+        shim.after_gate shim.before_exit_record shim.before_unlock shim.before_reap
+    """,
+    "manager.recovering.recover": "coordinator.before_recovery coordinator.after_recovery",
+    "manager.stopmarks._make": "coordinator.before_stop_mark",
+    "manager.stopping.pursue": "coordinator.before_kill coordinator.after_kill",
+    "manager.supervisor.reconcile": "coordinator.before_look",
+}
+
 
 def test_each_effect_has_a_point_on_both_sides() -> None:
-    """Between any two effects, before the first and after the last one of a function, the process can be killed."""
-    bare = {
+    """Between any two effects, before the first and after the last one of a path, the process can be killed."""
+    found = {
         f"{module.path}:{line}": what
-        for module in all_modules()
-        if not module.name.startswith(LEFT_OUT) and module.name not in ALLOWED
-        for line, what in bare_effects(module)
+        for name, module, body in _bodies()
+        if not {name, module.name} & set(ALLOWED) and not module.name.startswith(LEFT_OUT)
+        for line, what in bare(body, module)
     }
-    assert not bare
+    assert not found
+
+
+def test_no_point_could_be_removed_unnoticed() -> None:
+    """Without any one of them an effect is bare; those of which that isn't true are listed, so that none gets lost."""
+    unneeded: dict[str, Counter[str]] = {}
+    for name, module, body in _bodies():
+        found = bare(body, module)
+        for point in points(body):
+            if bare(body, module, without=point) == found:
+                unneeded.setdefault(name, Counter()).update([ast.literal_eval(point.args[0])])
+    assert unneeded == {name: Counter(listed.split()) for name, listed in MORE_POINTS.items()}
+
+
+def test_effects_and_points_go_by_their_names() -> None:
+    """By another name an effect would not be seen: nobody imports one, passes one on or hides a point in a term."""
+    found = {f"{module.path}:{line}": what for module in all_modules() for line, what in hidden(module.tree)}
+    assert not found
 
 
 def test_nothing_is_allowed_that_does_not_exist() -> None:
     """An exception that nobody needs any more would hide the next effect."""
-    known = {module.name for module in all_modules()}
-    known |= {f"{m.name}.{f.name}" for m in all_modules() for f in _functions(m.tree)}
-    assert set(ALLOWED) <= known
-    idle = [name for name in ALLOWED if not any(_effects_of(name))]
-    assert not idle
+    bodies = list(_bodies())
+    busy = {
+        part for name, module, body in bodies if any(effects(body, module)) for part in (name, module.name)
+    }
+    assert set(ALLOWED) <= busy
 
 
 @pytest.mark.parametrize(
@@ -105,14 +145,54 @@ def test_nothing_is_allowed_that_does_not_exist() -> None:
         "crash_point('a'); os.open(a, flags)",
         "crash_point('a'); os.waitid(os.P_ALL, 0, os.WEXITED)",
         "crash_point('a'); open(a, 'w')",
+        "crash_point('a'); path.open('w')",
+        "crash_point('a'); path.replace(other)",
         "crash_point('a'); path.with_name('b').mkdir()",
+        "crash_point('a'); os.fdopen(a, 'w').write(text)",
+        "crash_point('a'); shutil.rmtree(a)",
+        "crash_point('a'); subprocess.run(a)",
+        "crash_point('a'); process.terminate()",
+        "crash_point('a'); signal.raise_signal(9)",
+        "crash_point('a'); connection.execute('PRAGMA wal_checkpoint(TRUNCATE)')",
         "crash_point('a'); [os.kill(pid, 9) for pid in pids]",
+        "crash_point('a'); [os.kill(pid, 9) for pid in pids]; crash_point('b')",
         "crash_point('a'); (lambda: os.fork())()",
+        "if a: crash_point('a')\n    else: os.unlink(a)\n    crash_point('b')",
+        "crash_point('a'); os.unlink(a)\n    if a: crash_point('b')",
+        "crash_point('a')\n    for b in a: os.unlink(b)\n    crash_point('b')",
+        "crash_point('a')\n    while a:\n        os.unlink(a)\n        if b: continue\n        crash_point('b')",
+        "crash_point('a')\n    while True:\n        os.unlink(a)\n        if b: break\n        crash_point('b')",
+        "crash_point('a'); os.unlink(a)\n    if a: return\n    crash_point('b')",
+        "crash_point('a')\n    try: os.mkdir(a); b()\n    except OSError: return\n    crash_point('b')",
+        "try: crash_point('a')\n    finally: os.unlink(a)",
+        "crash_point('a')\n    with suppress(OSError): os.mkdir(a); b(); crash_point('b')",
+        "crash_point('a')\n    with connection.begin(): crash_point('b')",
+        "match a:\n        case 1: os.unlink(a)\n        case _: crash_point('b')",
     ],
 )
 def test_the_rule_catches_what_it_is_for(body: str) -> None:
-    """A planted effect without a point on one of its sides is found."""
-    assert list(bare_effects(_module(f"flags = os.O_CREAT | os.O_EXCL\ndef f(a):\n    {body}\n")))
+    """A planted effect without a point on one of its sides, on some path, is found."""
+    assert _bare_in(body)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from os import unlink",
+        "from os import unlink as gone",
+        "from shutil import *",
+        "import os as system",
+        "system = os",
+        "gone = os.unlink",
+        "atexit.register(os.unlink, a)",
+        "from eventstore.crashpoints import crash_point as point",
+        "point = crash_point",
+        "a and crash_point('a')",
+    ],
+)
+def test_the_rule_sees_another_name(line: str) -> None:
+    """For an effect or a point."""
+    assert list(hidden(ast.parse(line)))
 
 
 @pytest.mark.parametrize(
@@ -120,89 +200,25 @@ def test_the_rule_catches_what_it_is_for(body: str) -> None:
     [
         "crash_point('a'); os.unlink(a); crash_point('b'); os.fsync(1); crash_point('c')",
         "os.open(a, os.O_RDONLY); open(a); os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)",
+        "a.replace('b', 'c'); replace(a, b=1); path.open('rb'); connection.execute('PRAGMA user_version')",
+        "crash_point('a')\n    for b in a:\n        os.unlink(b)\n        crash_point('b')",
+        "crash_point('a')\n    try: os.mkdir(a)\n    except OSError: return\n    crash_point('b')",
+        "if a: return\n    crash_point('a'); os.unlink(a); crash_point('b')",
     ],
 )
 def test_the_rule_lets_pass_what_is_right(body: str) -> None:
-    """Points on both sides, or no effect at all."""
-    assert not list(bare_effects(_module(f"def f(a):\n    {body}\n")))
+    """Points on both sides of each path, or no effect at all."""
+    assert not _bare_in(body)
 
 
-def bare_effects(module: Module) -> Iterator[tuple[int, str]]:
-    """(line, call) of each effect of a module with no point between it and the effect before or after it."""
-    for function in [module.tree, *_functions(module.tree)]:
-        if f"{module.name}.{getattr(function, 'name', '')}" in ALLOWED:
-            continue
-        calls = sorted(
-            _own_calls(function), key=lambda call: (call.end_lineno or 0, call.end_col_offset or 0)
-        )
-        steps = [call for call in calls if _name(call) == POINT or _is_effect(call, module)]
-        is_point = [False, *(_name(step) == POINT for step in steps), False]
-        for number, step in enumerate(steps, start=1):
-            if not is_point[number] and not (is_point[number - 1] and is_point[number + 1]):
-                yield step.lineno, ast.unparse(step)
-
-
-def _effects_of(allowed: str) -> Iterator[ast.Call]:
+def _bodies() -> Iterator[tuple[str, Module, ast.Module | Function]]:
+    """(dotted name, module, itself) of each module's top and of each function."""
     for module in all_modules():
-        if module.name == allowed:
-            yield from (call for call in _calls(ast.walk(module.tree)) if _is_effect(call, module))
-        elif allowed.startswith(module.name + "."):
-            for function in _functions(module.tree):
-                if f"{module.name}.{function.name}" == allowed:
-                    yield from (call for call in _own_calls(function) if _is_effect(call, module))
+        yield module.name, module, module.tree
+        yield from ((f"{module.name}.{body.name}", module, body) for body in functions(module.tree))
 
 
-def _is_effect(call: ast.Call, module: Module) -> bool:
-    name = _name(call)
-    if name == "os.open":
-        return "O_CREAT" in _spelled_out(call, module)
-    if name == "os.waitid":
-        return "WNOWAIT" not in _spelled_out(call, module)
-    if name == "open":
-        return any(set("wax+") & set(_mode(argument)) for argument in [*call.args[1:2], *call.keywords])
-    is_method = isinstance(call.func, ast.Attribute) and call.func.attr in METHODS
-    is_question = name.endswith(".execute") and re.search(r"'(SELECT |PRAGMA [^=]*$)", ast.unparse(call))
-    return name in EFFECTS or (is_method and name not in NOT_EFFECTS and not is_question)
-
-
-def _mode(argument: ast.AST) -> str:
-    value = argument.value if isinstance(argument, ast.keyword) and argument.arg == "mode" else argument
-    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
-
-
-def _spelled_out(call: ast.Call, module: Module) -> str:
-    """The call's text, with what its names stand for anywhere in the module."""
-    names = {node.id for argument in call.args for node in ast.walk(argument) if isinstance(node, ast.Name)}
-    values = [
-        ast.unparse(node.value)
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Assign)
-        and any(isinstance(target, ast.Name) and target.id in names for target in node.targets)
-    ]
-    return " ".join([ast.unparse(call), *values])
-
-
-def _name(call: ast.Call) -> str:
-    return ast.unparse(call.func)
-
-
-def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-
-
-def _own_calls(function: ast.AST) -> Iterator[ast.Call]:
-    """The calls in a body, those of functions inside it left out."""
-    waiting = list(ast.iter_child_nodes(function))
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _calls([node])
-            waiting.extend(ast.iter_child_nodes(node))
-
-
-def _calls(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
-    return (node for node in nodes if isinstance(node, ast.Call))
-
-
-def _module(text: str) -> Module:
-    return Module(path="planted.py", name="planted", tree=ast.parse(text), line_count=0)
+def _bare_in(body: str) -> bool:
+    tree = ast.parse(f"flags = os.O_CREAT | os.O_EXCL\ndef f(a):\n    {body}\n")
+    (function,) = functions(tree)
+    return bool(bare(function, Module(path="planted.py", name="planted", tree=tree, line_count=0)))
