@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import NoReturn
@@ -38,6 +39,9 @@ from eventstore.statements import Statements
 from eventstore.writing import Writing
 
 LOCK_SECONDS = 6.0  # for the writer before; a transaction takes milliseconds
+AGAIN_SECONDS = (
+    1.0  # for one that was waited for in vain before; the server gives the lock to all who wait in turn
+)
 _SETTINGS = (
     "SET idle_in_transaction_session_timeout = '5s';"  # a writer that was stopped or cut off lets the others go on
     "SET statement_timeout = 0;"
@@ -76,6 +80,9 @@ class PostgresBackend(Writing):
             "postgresql+psycopg://", creator=self._connect, poolclass=NullPool, use_native_hstore=False
         )
         self._lock_seconds = wait_seconds
+        self._held_since: float | None = (
+            None  # monotonic; None: it was had at the last try, or not waited for in full
+        )
 
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
         """Make the schema in an empty database; check the schema, or upgrade an older one."""
@@ -121,11 +128,14 @@ class PostgresBackend(Writing):
         """The write lock and a transaction on the one connection that writes."""
         require_same_process(self._pid, self._place)
         seconds = self._wait_seconds if wait_seconds is None else wait_seconds
+        if self._held_since is not None:
+            seconds = min(seconds, AGAIN_SECONDS)
         with self._only_thread(seconds):
             self._believes = first.check is not None
             begun, transaction = self._begin(seconds, _LOG_LOCK, first)
             with self._committing(begun.connection, transaction, committed):
                 yield begun
+            self._held_since = None
 
     def scrub(self) -> bool:
         """Write texts, and rows made from them, anew without what was erased; False for a role that owns them not."""
@@ -253,8 +263,12 @@ class PostgresBackend(Writing):
         ):  # another server may be the one that writes by now
             self._discard()
         if isinstance(cause, errors.LockNotAvailable):
+            now, waited = time.monotonic(), self._lock_seconds
+            held = waited if self._held_since is None else round(now - self._held_since)
+            if waited >= self._wait_seconds:
+                self._held_since = now - waited
             raise StoreUnavailable(
-                f"cannot write to the {self._place.name}: its lock has been held for {self._lock_seconds:g} s"
+                f"cannot write to the {self._place.name}: its lock has been held for {held:g} s"
                 " by another process, which pg_stat_activity shows; end or resume that one, then try again"
             ) from error
         if advice and isinstance(cause, ERRORS) and not is_lost(cause):

@@ -28,6 +28,7 @@ from eventstore.sqlite_file import (
     SqliteSource,
     finish_creation,
     identity,
+    is_busy,
     is_read_only,
     path_of,
     require_same_file,
@@ -35,7 +36,7 @@ from eventstore.sqlite_file import (
     translate,
 )
 from eventstore.statements import Statements
-from eventstore.writelock import WriteLock
+from eventstore.writelock import AGAIN_SECONDS, WriteLock
 from eventstore.writing import Writing
 
 WAIT_SECONDS = (
@@ -63,6 +64,7 @@ class SqliteBackend(Writing):
         self._lock = WriteLock(self._path, wait_seconds=wait_seconds)
         self._opened: tuple[int, int] | None = None
         self._connection: Connection | None = None
+        self._busy_seconds = BUSY_SECONDS
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         event.listen(self._engine, "begin", _begin_immediate)
 
@@ -114,6 +116,7 @@ class SqliteBackend(Writing):
                 transaction = connection.begin()
             except Exception as error:
                 self._fail(error, "write to")
+            self._be_patient(connection)
             with self._committing(connection, transaction, committed):
                 yield Begun(connection, Statements(connection).ask(first.queries))
 
@@ -167,7 +170,7 @@ class SqliteBackend(Writing):
         connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode=rw",
             uri=True,
-            timeout=BUSY_SECONDS,
+            timeout=self._busy_seconds,
             isolation_level=None,
             check_same_thread=False,
         )
@@ -186,6 +189,11 @@ class SqliteBackend(Writing):
             connection.close()
             raise
         return connection
+
+    def _be_patient(self, connection: Connection) -> None:
+        if self._busy_seconds != BUSY_SECONDS:
+            self._busy_seconds = BUSY_SECONDS
+            connection.connection.cursor().execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
 
     def _create_or_migrate(self, is_upgrade: bool) -> None:
         if identity(self._path) is None:
@@ -236,6 +244,9 @@ class SqliteBackend(Writing):
         if is_read_only(
             cause
         ):  # a connection that was opened so would remain so when the file can be written again
+            self._discard()
+        if is_busy(cause):
+            self._busy_seconds = AGAIN_SECONDS
             self._discard()
         ours = translate(cause, self._path, action)
         if ours is None:

@@ -103,6 +103,11 @@ def is_read_only(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether somebody else kept the file locked for all the time that was waited."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 class SqliteSource:
     """Read-only queries against the file. Safe for many threads: each query is fetched whole under a lock.
 

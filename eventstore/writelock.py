@@ -22,10 +22,16 @@ from eventstore.errors import StoreUnavailable
 
 _POLL_SECONDS = 0.000_05
 _LONGEST_POLL_SECONDS = 0.002
+AGAIN_SECONDS = (
+    0.25  # for what was held all the time before: a command waits once, not for each of its appends
+)
 
 
 class WriteLock:
-    """`PATH.lock`, as a context manager. Raises `StoreUnavailable` after `wait_seconds`, naming the holder."""
+    """`PATH.lock`, as a context manager. Raises `StoreUnavailable` after `wait_seconds`, naming the holder.
+
+    From then on after a moment, until it has been had again.
+    """
 
     def __init__(self, database: Path, *, wait_seconds: float) -> None:
         self._lock_path = database.with_name(database.name + ".lock")
@@ -34,6 +40,9 @@ class WriteLock:
         self._thread_lock = threading.Lock()
         self._lock_fd = -1
         self._queue_fd = -1
+        self._held_since: float | None = (
+            None  # monotonic; None: it was had at the last try, or not waited for in full
+        )
 
     def __enter__(self) -> None:
         self._enter(self._wait_seconds)
@@ -48,7 +57,9 @@ class WriteLock:
             self.__exit__()
 
     def _enter(self, wait_seconds: float) -> None:
-        deadline = time.monotonic() + wait_seconds
+        if self._held_since is not None:
+            wait_seconds = min(wait_seconds, AGAIN_SECONDS)
+        begun = time.monotonic()
         if not self._thread_lock.acquire(timeout=wait_seconds):
             raise StoreUnavailable(
                 f"cannot write: another thread has held {self._lock_path} for {wait_seconds:g} s; try again"
@@ -59,16 +70,17 @@ class WriteLock:
             if self._lock_fd < 0:
                 self._lock_fd = _open(self._lock_path)
             crash_point("store.before_queue")
-            self._take(self._queue_fd, self._queue_path, deadline, wait_seconds)
+            self._take(self._queue_fd, self._queue_path, begun, wait_seconds)
             crash_point("store.after_queue")
             try:
-                self._take(self._lock_fd, self._lock_path, deadline, wait_seconds)
+                self._take(self._lock_fd, self._lock_path, begun, wait_seconds)
                 crash_point("store.after_lock")
             finally:
                 self._give_up(self._queue_fd)
             crash_point("store.after_unqueue")
             if self._lock_fd < 0:
                 raise StoreUnavailable(f"cannot give up {self._queue_path}; try again")
+            self._held_since = None
         except BaseException:
             self._thread_lock.release()
             raise
@@ -93,7 +105,7 @@ class WriteLock:
         except OSError:
             self.close()
 
-    def _take(self, descriptor: int, path: Path, deadline: float, wait_seconds: float) -> None:
+    def _take(self, descriptor: int, path: Path, begun: float, wait_seconds: float) -> None:
         pause = _POLL_SECONDS
         while True:
             try:
@@ -103,9 +115,12 @@ class WriteLock:
                 pass
             except OSError as error:
                 raise StoreUnavailable(f"cannot lock {path}: {error.strerror}; try again") from error
-            if time.monotonic() > deadline:
+            if (now := time.monotonic()) > begun + wait_seconds:
+                held = wait_seconds if self._held_since is None else round(now - self._held_since)
+                if wait_seconds >= self._wait_seconds:
+                    self._held_since = begun
                 raise StoreUnavailable(
-                    f"cannot write: {path} has been held for {wait_seconds:g} s"
+                    f"cannot write: {path} has been held for {held:g} s"
                     f"{_holder(descriptor)}; end or resume that one, then try again"
                 )
             time.sleep(pause)

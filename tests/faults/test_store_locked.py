@@ -91,19 +91,26 @@ def test_a_held_log_refuses_starts_and_loses_nothing(tmp_path: Path, tally: Tall
         tally("12 log held by somebody")
 
 
-@pytest.mark.parametrize("ways", sweep([], WAYS))
+@pytest.mark.parametrize("ways", sweep(["lock"], WAYS))
 def test_commands_meet_a_held_log(tmp_path: Path, tally: Tally, ways: str) -> None:
-    """Without a coordinator a change is refused after a while, in one line; reading goes on; then it works."""
+    """Without a coordinator they wait once, not at each step: a start is refused, a stop is done and recorded later."""
     with Run.create(tmp_path, seed=len(ways)) as run:
         run.outlive("run", "--name", "it", "--", *run.program())
         with held(run, *ways.split("+")):
-            for command in (["run", "--", "true"], ["stop", "it"]):
-                done = run.outlive(*command)
-                assert done.returncode == 7, done
-                assert re.search(f"^outlive: cannot .*({REASONS})", done.stderr), done.stderr
+            start = run.outlive("run", "--", "true")
+            assert start.returncode == 7, start
+            assert re.search(f"^outlive: cannot .*({REASONS})", start.stderr), start.stderr
             for command in (["ps"], ["events"], ["status", "it"], ["verify"]):
                 assert run.outlive(*command).returncode == 0
-        assert run.outlive("stop", "it").returncode == 0
+            stop = run.outlive("stop", "it", "--reason", "release 7")
+            assert stop.returncode == 7, stop
+            assert re.search(f"^outlive: cannot record that it was stopped: .*({REASONS})", stop.stderr), stop
+            assert len(run.told_by_agents("END")) == 1
+            assert run.outlive("status", "it").returncode == 3
+        again = run.outlive("stop", "it")
+        assert again.returncode == 0, again
+        assert [body["reason"] for body in run.bodies("STOP_REQUESTED")] == ["release 7"]
+        assert run.bodies("CANCELLED")
         run.judge()
         tally("12 commands and a log held by somebody")
 

@@ -32,6 +32,7 @@ ALLOWED = {
     "eventstore.segments._helper": "who is started only reads, and ends with us",
     "eventstore.sqlite.write": CALLERS_HAVE_THEM,
     "eventstore.sqlite._begin_immediate": CALLERS_HAVE_THEM,
+    "eventstore.sqlite._be_patient": OUR_OWN,
     "eventstore.sqlite_file.fetch": ONLY_A_LOOK,
     "eventstore.sqlite_file.snapshot": ONLY_A_LOOK,
     "eventstore.sqlite_file.stream": ONLY_A_LOOK,

@@ -19,6 +19,7 @@ from eventstore.errors import (
     StoreUnavailable,
 )
 from eventstore.home_events import CoordinatorStarted
+from eventstore.postgres import LOCK_SECONDS
 from eventstore.reader import Reader
 from eventstore.store import EventStore
 from tests.store.conftest import Database
@@ -175,6 +176,26 @@ def test_a_writer_that_is_stopped_stops_nobody_for_long(url: str) -> None:
         finally:
             stopped.kill()
             stopped.communicate()
+
+
+def test_each_append_waited_for_a_held_lock_anew(url: str) -> None:
+    """`outlive stop` took 38 s, and told of 6: the waits that follow one in vain are short, until the lock was had."""
+
+    def wait_seconds(store: EventStore) -> float:
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"has been held for \d+ s"):
+            store.append("x/1", [new(note())], expected_version=1, epoch=None)
+        return time.monotonic() - begun
+
+    with EventStore.open(url, home="home-1", host="host-1") as store, psycopg.connect(url) as stranger:
+        store.append("x/1", [new(note())], expected_version=0, epoch=None)
+        stranger.execute("LOCK TABLE epochs IN EXCLUSIVE MODE")
+        assert wait_seconds(store) >= LOCK_SECONDS
+        assert min(wait_seconds(store), wait_seconds(store)) < LOCK_SECONDS
+        stranger.rollback()
+        store.append("x/1", [new(note())], expected_version=1, epoch=None)
+        stranger.execute("LOCK TABLE epochs IN EXCLUSIVE MODE")
+        assert wait_seconds(store) >= LOCK_SECONDS
 
 
 def test_two_schemas_of_a_database_are_two_logs(cluster: Cluster, url: str) -> None:

@@ -8,13 +8,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eventstore.errors import OutliveError, StoreDamaged, StoreUnavailable
 from eventstore.sqlite import SqliteBackend
 from eventstore.store import EventStore
+from eventstore.writelock import AGAIN_SECONDS
 from tests.store.conftest import Database, on_sqlite
 from tests.support.histories import new, note
 
@@ -73,6 +76,58 @@ def test_a_stopped_writer_is_waited_for_and_then_named(database: Database) -> No
     holder.communicate("\n", timeout=30)
     _append(store, 1)
     impatient.close()
+
+
+def test_each_append_waited_for_a_held_lock_anew(database: Database) -> None:
+    """A command took seven waits for its appends, and told of one: those that follow one in vain take a moment."""
+    store = database.open()
+    backend = SqliteBackend(database.url, wait_seconds=2.0)
+
+    def wait_seconds() -> float:
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match=r"has been held for \d+ s"), backend.write():
+            pass
+        return time.monotonic() - begun
+
+    with open(f"{database.path}.lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert wait_seconds() >= 2
+        assert min(wait_seconds(), wait_seconds()) < 2
+    with backend.write():
+        pass
+    with open(f"{database.path}.lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert wait_seconds() >= 2
+    backend.close()
+    _append(store, 0)
+
+
+def test_each_append_waited_for_a_strangers_transaction_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where it is SQLite that waits; once the log was written, it is waited for in full again."""
+    waits = list[float]()
+    connect = sqlite3.connect
+
+    def noting(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        waits.append(options["timeout"])
+        made: sqlite3.Connection = connect(*arguments, **options)
+        return made
+
+    store = database.open()
+    monkeypatch.setattr("eventstore.sqlite.BUSY_SECONDS", 1.0)
+    backend = SqliteBackend(database.url)
+    monkeypatch.setattr("eventstore.sqlite.sqlite3.connect", noting)
+    with closing(connect(database.path, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="locked"), backend.write():
+                pass
+    assert waits == [1.0, AGAIN_SECONDS, AGAIN_SECONDS]
+    with backend.write() as begun:
+        assert begun.connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000
+    backend.close()
+    _append(store, 0)
 
 
 def test_a_strangers_transaction_is_a_bounded_wait(
