@@ -13,7 +13,8 @@ were carried out (or after a crash in between) it comes to the same end.
                              identity damaged, its marks are seen       keep watching; never signalled
                              identity damaged, nothing of it lives      lost: whether it ran is unknown
                              host restarted                             lost, unless an exit record is there
-    process known            exit record                                exit as recorded
+    process known            exit record of a moment ago, shim sweeps   wait for what was left over
+                             exit record                                exit as recorded
                              shim holds its lock                        re-attach through the shim
                              shim gone, process proved the SAME         re-attach to the process alone
                              shim gone, process gone                    exit unknown: shim lost, or record damaged
@@ -36,6 +37,7 @@ from eventstore.values import Exit, ExitUnknown, ProcessRecord, ResourceUse
 from manager import commands as do
 
 Presence = Literal["same", "gone", "unproved"]
+SWEEP_SECONDS = 10.0  # as long as a shim at most kills what is left over, once the exit is written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +145,8 @@ def _judge_again(ended: Ended) -> do.Command:
 
 
 def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
+    if _is_being_swept(observed):
+        return Conclusion(commands=(), watch=True, counts_as="pending")
     started = (
         ()
         if observed.identity is None
@@ -177,6 +181,8 @@ def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
 
 
 def _live(believed: AgentState, observed: Observed, unwatched_seconds: float) -> Conclusion:
+    if _is_being_swept(observed):
+        return Conclusion(commands=(), watch=True, counts_as="pending")
     if observed.exit is not None and observed.exit.exit is not None:
         return Conclusion(commands=(_exit(observed, observed.exit),), watch=False, counts_as="ended")
     if not observed.is_same_boot:
@@ -191,6 +197,14 @@ def _live(believed: AgentState, observed: Observed, unwatched_seconds: float) ->
     is_damaged = observed.exit is not None and observed.exit.is_damaged
     reason = "the exit record is damaged" if is_damaged else "shim lost: nobody saw the exit"
     return _unknown(_seen_at(believed), reason, observed)
+
+
+def _is_being_swept(observed: Observed) -> bool:
+    """Whether its shim wrote the exit a moment ago and will say what was left over; one that hangs is not awaited."""
+    record = observed.exit
+    if record is None or record.leftovers is not None or record.ended_at is None:
+        return False
+    return observed.is_shim_alive and 0 <= observed.observed_at - record.ended_at < SWEEP_SECONDS * 1e6
 
 
 def _seen_at(believed: AgentState) -> int:

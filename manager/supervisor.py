@@ -35,7 +35,7 @@ from manager.stopping import kill_leftovers, leftovers, signal_main
 from manager.stops import Stops
 from manager.turn import Turn
 
-STARTING_LOOK_SECONDS = 0.02  # a start found half done: its shim is at work
+BRIEF_LOOK_SECONDS = 0.02  # a start or a sweep found half done: its shim is at work
 POLL_SECONDS = 0.05  # where the kernel has no pidfds
 UNPROVED_LOOK_SECONDS = 1.0
 SHIM_GRACE_SECONDS = 0.25  # after the end of a main process, for its shim to write and leave
@@ -265,7 +265,8 @@ class Supervisor:
     def _go_on(self, agent_id: str, attachment: Attachment, conclusion: Conclusion) -> None:
         state = self.ledger.states[agent_id]
         if conclusion.counts_as == "pending":
-            seconds = STARTING_LOOK_SECONDS if isinstance(state.phase, Requested) else UNPROVED_LOOK_SECONDS
+            is_brief = isinstance(state.phase, Requested) or attachment.shim() is not None
+            seconds = BRIEF_LOOK_SECONDS if is_brief else UNPROVED_LOOK_SECONDS
             attachment.later("look", seconds, lambda: self._look_again(agent_id))
             return
         self._watch(agent_id, attachment)
