@@ -57,7 +57,7 @@ def write(
     for name, path in outputs:
         content = _tail(path)
         if content is not None:
-            shown = redactor_of(path.parent).text(content.decode("utf-8", "surrogateescape"))
+            shown = redactor_of(path.parent).output(content.decode("utf-8", "surrogateescape"))
             members[name] = shown.encode("utf-8", "surrogateescape")
     manifest = {
         "schema": SCHEMA,

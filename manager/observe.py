@@ -104,7 +104,7 @@ def _may_have_failed(believed: AgentState, seen: ExitRecord | None, is_shim_aliv
 
 def _last_output(path: str, files: AttemptFiles) -> Payload | None:
     redactor = of_request(files.spec) if isinstance(files.spec, dict) else BY_RULES_ALONE
-    lines, stream = last_lines(Path(path), redactor.text)
+    lines, stream = last_lines(Path(path), redactor.output)
     if not lines:
         return None
     agent_id = Path(path).parent.name

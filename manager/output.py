@@ -52,5 +52,25 @@ def tail(path: Path, count: int, shown: Callable[[str], str]) -> tuple[str, ...]
         return ()
     finally:
         os.close(descriptor)
-    text = shown(content.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}"))
-    return tuple(line[:LINE_CHARACTERS] for line in text[-TAIL_BYTES:].splitlines()[-count:])
+    text = _decoded(content, shown)
+    if size > most and text:
+        from manager.redaction import MARK  # its patterns take a twentieth of `outlive ps`
+
+        # It may begin within a secret, which nobody would know for one
+        text = _common_end(text, _decoded(content[-TAIL_BYTES:], shown)) or MARK
+    lines = text.replace("\0", "\N{REPLACEMENT CHARACTER}")[-TAIL_BYTES:].splitlines()
+    return tuple(line[:LINE_CHARACTERS] for line in lines[-count:])
+
+
+def _decoded(content: bytes, shown: Callable[[str], str]) -> str:
+    return shown(content.decode("utf-8", "replace"))
+
+
+def _common_end(one: str, other: str) -> str:
+    """The end that two texts have in common.
+
+    Of a text that was redacted with and without what is before it: what does not depend on where it was cut.
+    """
+    pairs = enumerate(zip(reversed(one), reversed(other), strict=False))
+    size = next((size for size, (mine, its) in pairs if mine != its), min(len(one), len(other)))
+    return one[len(one) - size :]

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _SECRET = re.compile(
-    r"auth|authorization|bearer|cookie|creds?|credentials?|jwt|otp|pass|passcode|pat|pwd?|signature"
+    r"auth|authorization|bearer|cookie|creds?|credentials?|jwt|otp|pass|passcode|pat|pwd?|signature|(?:php|j|asp)?sess(?:ion)?id"
     r"|\w*(?:password|passwd|passphrase|secret|token|api_?key|access_?key|secret_?key|private_?key)"
 )
 _HARMLESS_KEY = re.compile(r"public|primary|foreign|sort|partition|cache|group|index|row|host|hot|map")
@@ -21,9 +21,11 @@ _HARMLESS_ENDING = re.compile(
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _MAIL = r"acct|author|b?cc|by|committer|contact|e?-?mail(?:to)?|from|owner|reply-to|sender|sips?|to|xmpp"  # mailto:me@…
 _NO_HOST = r"(?:sha\d{3}|md5):|v?\d+(?:\.\d+){0,2}(?![\w.])"  # but a digest: image:tag@sha256:…; a version: npm:x@1.2.3
-URL_PASSWORD = r"://[^\s/:@'\"]*:(?P<secret>[^\s/'\"]+)@"
+# With a slash in it only where no port can be meant, and to the first @: http://host:80/a@b
+URL_PASSWORD = r"://[^\s/:@'\"]*:(?!x-oauth-basic@)(?P<secret>[^\s/'\"]+(?=@)|(?!\d{1,5}/|(?<=\[:))[^\s@'\"]{1,200}(?=@))"
+URL_TOKEN = r"(?i)https?://(?P<secret>[^\s/:@'\"]+(?=:x-oauth-basic@)|(?=[a-z_.~%+-]{0,80}\d)[\w.~%+-]{20,200}(?=:?@))"
 MAY_MATCH = re.compile(
-    r"[:=_-]|eyJ|AIza|A[KS]IA|(?i:bearer|basic|token|apikey)"
+    r"[:=<_-]|eyJ|AIza|A[KS]IA|(?i:bearer|basic|token|apikey)"
 )  # no rule matches a text without
 
 
@@ -67,6 +69,26 @@ RULES: tuple[Rule, ...] = (
         "Cookie: session=8f14e45f",
         re.compile(r"""(?i)\bcookie["']?\s*:\s*["']?(?P<secret>[^"'\r\n]+)"""),
     ),
+    Rule(
+        "tokens in place of a user in URLs",
+        "https://0a1b2c3d4e5f:x-oauth-basic@github.com",
+        re.compile(URL_TOKEN),
+        "://",
+    ),
+    Rule(
+        "the secret part of webhooks (Slack, Discord)",
+        "https://hooks.slack.com/services/T0/B0/Zx9",
+        re.compile(
+            r"(?:hooks\.slack\.com/[a-z]{1,20}|discord(?:app)?\.com/api/webhooks)/(?P<secret>[\w/-]+)"
+        ),
+        "hook",
+    ),
+    Rule(
+        "signatures in URLs",
+        "https://blob/x?sig=Yk3%3D&se=2026",
+        re.compile(r"[?&](?i:sig|hmac)=(?P<secret>[^\s&#'\"]+)"),
+        "=",
+    ),
     Rule("passwords in URLs", "postgres://app:hunter2@db/app", re.compile(URL_PASSWORD), "://"),
     Rule(
         "passwords before @ and a host",
@@ -80,7 +102,17 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "values given to a secret name with = or :",
         "DB_PASSWORD=hunter2",
-        re.compile(r"""(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]{0,80}+)["']?\s{0,4}[=:]\s{0,4}+"""),
+        re.compile(
+            r"""(?<![\w.-])-{0,2}(?P<name>[A-Za-z_][\w.-]{0,80}+)\\{0,4}["']?\s{0,4}(?:=>|:=|[=:])\s{0,4}+"""
+        ),
+    ),
+    Rule(
+        "XML elements with a secret name",
+        "<password>hunter2</password>",
+        re.compile(
+            r"<(?P<name>[A-Za-z_][\w.:-]{0,80}+)(?:\s[^<>]{0,200})?>(?P<secret>(?:<!\[CDATA\[)?[^<]+)(?=</|\]\]>|\Z)"
+        ),
+        "</",
     ),
     Rule(
         "values of options with a secret name",
@@ -134,8 +166,10 @@ def is_secret_name(name: str) -> bool:
     Not the names of what is beside a secret (TOKEN_FILE, auth-type), nor PWD, nor plurals (`--max-tokens`).
     """
     words = [word.lower() for word in _WORD.findall(name)]
-    if not words or name in ("PWD", "OLDPWD") or _HARMLESS_ENDING.fullmatch(words[-1]):
+    if not words or name in ("PWD", "OLDPWD", "XDG_SESSION_ID") or _HARMLESS_ENDING.fullmatch(words[-1]):
         return False
     if any(_SECRET.fullmatch(word) for word in words):
+        return True
+    if words[-2:] == ["session", "id"]:
         return True
     return words[-1] == "key" and len(words) > 1 and not _HARMLESS_KEY.fullmatch(words[-2])

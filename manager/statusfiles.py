@@ -79,7 +79,7 @@ def _write_files(attempt: Path, agent_id: str, state: AgentState) -> None:
             f"message: {phase.failure.message}",
             *([] if phase.failure.errno is None else [f"errno: {phase.failure.errno}"]),
             "last output:",
-            *(f"  {line}" for line in last_lines(attempt, redactor_of(attempt).text).lines),
+            *(f"  {line}" for line in last_lines(attempt, redactor_of(attempt).output).lines),
         ]
         write_file(attempt / "error.log", "\n".join(lines))
 

@@ -208,7 +208,7 @@ class View:
 
     def last_lines(self, status: AgentStatus, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The last lines of its latest attempt's stdout and stderr, redacted."""
-        shown = self._redactor(status.directory).text
+        shown = self._redactor(status.directory).output
         out, err = (
             tail(self.log_path(status, stream=stream), count, shown) for stream in ("stdout", "stderr")
         )

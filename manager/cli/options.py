@@ -40,7 +40,7 @@ def parse_pair(text: str) -> tuple[str, str]:
     """`k=v` as a pair. Raises `ValueError`."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ValueError(f"{text!r} is not of the form key=value")
+        raise ValueError("one value is not of the form key=value; it may be secret and is not shown")
     return key, value
 
 

@@ -229,6 +229,11 @@ def _environment(env_files: Sequence[str], variables: Sequence[str]) -> Mapping[
     for variable in variables:
         name, equals, value = variable.partition("=")
         if not equals:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise InvalidRequest(
+                    "cannot use --env: one is neither K=V nor the name of a variable; it may be secret and is not "
+                    "shown: write K=V"
+                )
             if name not in os.environ:
                 raise InvalidRequest(
                     f"cannot pass on --env {name}: it is not set here; set it, or write {name}=VALUE"

@@ -44,6 +44,7 @@ PURE = (
     "manager.why.likeness",
     "projections.fingerprint",
     "manager.redaction",
+    "manager.redaction_own",
     "manager.redaction_rules",
 )
 IMPURE_MODULES = {

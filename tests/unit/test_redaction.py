@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import time
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -56,6 +60,12 @@ ARGUMENTS = [
         ["x", "token", "list", "token", "/srv/2026/11/27/x.json"],
     ),
     (["sh", "-c", "Password:", "read"], ["sh", "-c", "Password:", "read"]),
+    (
+        ["x", "--url=http://[::1]:80/a@b", "http://h:80/a b@c"],
+        ["x", "--url=http://[::1]:80/a@b", "http://h:80/a b@c"],
+    ),
+    (["x", "mysql://root:pa/ss@h/db"], ["x", f"mysql://root:{MARK}@h/db"]),
+    (["x", "https://ab12:x-oauth-basic@github.com"], ["x", f"https://{MARK}:x-oauth-basic@github.com"]),
     (["x", "--password", "ab", "cab", "ab"], ["x", "--password", MARK, "cab", MARK]),
 ]
 TEXTS = [
@@ -75,6 +85,17 @@ TEXTS = [
     ("?api_key=abc&page=2", f"?api_key={MARK}&page=2"),
     ('{"password": "a b c", "user": "me"}', f'{{"password": {MARK}, "user": "me"}}'),
     ("token = 'x y'", f"token = {MARK}"),
+    ('"password" => "a b", x', f'"password" => {MARK}, x'),
+    (r"{\"password\": \"a b\", \"x\": 1}", rf"{{\"password\": {MARK}, \"x\": 1}}"),
+    (r'{"password": "a\"b c", "x": 1}', f'{{"password": {MARK}, "x": 1}}'),
+    ('password="cut off', f"password={MARK}"),
+    (
+        "<db:password a='b'>x y</db:password><user>me</user>",
+        f"<db:password a='b'>{MARK}</db:password><user>me</user>",
+    ),
+    ("?session_id=ab&JSESSIONID=cd", f"?session_id={MARK}&JSESSIONID={MARK}"),
+    ("https://0123456789abcdef0123@sentry/1", f"https://{MARK}@sentry/1"),
+    ("mysql://root:pa/ss@h/db", f"mysql://root:{MARK}@h/db"),
     ("author: me", "author: me"),
     ("sh: 1: nothing: not found", "sh: 1: nothing: not found"),
     ("sk-learn-pipeline-of-many-words", "sk-learn-pipeline-of-many-words"),
@@ -146,6 +167,77 @@ def test_a_label_whose_name_is_a_secrets_shows_no_value() -> None:
     assert spec.recorded().labels == {"api_key": MARK, "team": "a", "url": f"http://u:{MARK}@h"}
 
 
+WHOLE = (
+    *(
+        "DB_PASSWORD=correct horse battery",
+        "--password=correct horse battery",
+        "X-Api-Key: correct horse battery",
+    ),
+    *("PASSWORD=aaaa\nbbbb", "--env=TOKEN=correct horse", "https://me:correct horse@host"),
+)
+
+
+@pytest.mark.parametrize("argument", WHOLE)
+def test_no_more_than_the_first_word_of_a_secret_was_redacted(argument: str) -> None:
+    """In an argument, a label or a variable that is a name and a value, the value reaches to the end."""
+    redactor = Redactor.of({}, ["run", argument])
+    assert redactor.command[1] == redactor.value("note", argument)
+    assert not {"correct", "horse", "battery", "aaaa", "bbbb"} & set(re.findall(r"\w+", redactor.command[1]))
+    own = Redactor.of({"NOTE": argument}).own
+    assert {"correct horse battery", "aaaa\nbbbb", "correct horse"} & set(own)
+
+
+@pytest.mark.parametrize("value", ['"a b \\" c"', "'a b c'", "$'a b c'", "abc"])
+def test_a_script_was_taken_for_the_value_of_its_first_variable(value: str) -> None:
+    """Behind `sh -c` a value ends where the shell says, and the rest of the script is shown."""
+    redactor = Redactor.of({}, ["sh", "-c", f"PASSWORD={value} run it"])
+    assert redactor.command[2] == f"PASSWORD={MARK} run it"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b[36mpassword\x1b[0m=\x1b[35mhunter2hunter\x1b[0m\n",
+        "\x1b[1mAuthorization:\x1b[0m \x1b[33mBearer hunter2hunter",
+        "pass\0word=hunter2\u200bhunter",
+        "\x1b[31mhunter\x1b(B\x1b[m2hunter",
+    ],
+)
+def test_colours_hid_a_secret(text: str) -> None:
+    """What a terminal does not show stood between a name and its value, and within the value."""
+    shown = Redactor.of({"TOKEN": "hunter2hunter"}).text(text)
+    assert MARK in shown
+    assert "hunter" not in shown
+    assert Redactor.of({"TOKEN": "x" * 20}).text("\x1b[31mred\x1b[0m") == "\x1b[31mred\x1b[0m"
+
+
+def test_a_hidden_text_was_a_place_for_secrets() -> None:
+    """A sequence that has no end takes in what follows it, which is looked at nevertheless."""
+    assert "hunter2" not in BY_RULES_ALONE.text("\x1b]password=hunter2")
+
+
+@pytest.mark.parametrize(
+    "secret", ["a/b+c?d&e=f", 'say "no" \\ ever', "grün ist die Farbe", "0123456789abcdef"]
+)
+def test_an_own_secret_was_shown_in_another_notation(secret: str) -> None:
+    """In URLs, in JSON, and wherever it stands within a text in base64."""
+    shown = Redactor.of({"API_TOKEN": secret}).text
+    for text in (quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]):
+        assert shown(f"x{text}y") == f"x{MARK}y"
+    for before in range(4):
+        octets = b"u" * before + secret.encode() + b":"
+        for encoded in (base64.b64encode(octets).decode(), base64.urlsafe_b64encode(octets).decode()):
+            assert MARK in shown(encoded)
+            assert len(shown(encoded)) <= len(MARK) + 12  # of the octets around it
+
+
+def test_a_secret_that_was_being_written_was_shown() -> None:
+    """An output that ends within an own secret."""
+    redactor = Redactor.of({"API_TOKEN": "0123456789abcdef"})
+    assert redactor.output("it is 0123456789abc") == f"it is {MARK}"
+    assert redactor.output("it is 01234") == "it is 01234"
+
+
 def test_an_owners_rules_are_applied() -> None:
     """All that a pattern matches is redacted, in arguments and, since it was one, anywhere."""
     redactor = Redactor.of({}, ["deploy", "customer-4711"], [r"customer-\d+"])
@@ -176,6 +268,17 @@ PIECES = (
     "a:b@",
     " a:b@-",
     "-ua:",
+    'password="',
+    'password="\\',
+    'password=\\"',
+    "password=\\",
+    "<token>",
+    "<a ",
+    "https://a",
+    "://a:1/",
+    "\x1b[",
+    "\x1b]",
+    "\x1b[1",
 )
 
 
