@@ -1,16 +1,16 @@
-"""Promises about signals and starts, by the system calls that `strace -f -ttt -yy` saw of our processes.
+"""Promises about signals and starts, by the system calls that `strace -f -ttt -T -yy` saw of our processes.
 
 Without a trace nothing is said. Calls of agents are not ours; what a shim sends to what its agent left is recorded with
-the end. A durable event is one whose write-ahead log was synced between the event's time and the call.
+the end. A durable event is one whose write-ahead log was synced after the event's time, with success, and by the time
+of the call: begun after the one and done before the other. In PostgreSQL that is the server's affair.
 """
 
 from __future__ import annotations
 
 import re
 import signal
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.faults.oracle.case import Case
@@ -19,6 +19,8 @@ from tests.faults.oracle.log import Row
 from tests.faults.oracle.report import Violation
 
 LINE = re.compile(r"^(?:(\d+) +)?(\d+\.\d+) (\w+)\((.*)")
+RESUMED = re.compile(r"^(?:(\d+) +)?(\d+\.\d+) <\.\.\. (\w+) resumed>(.*)")
+SUCCESS = re.compile(r"\) += 0(?: <(\d+\.\d+)>)?$")
 TARGET = re.compile(r"\d+<pid:(\d+)>, ([A-Z0-9_]+)")
 NUMBERED = {"kill": 0, "tkill": 0, "tgkill": 1}  # which argument is the process
 WAL = "events.db-wal>"
@@ -32,12 +34,16 @@ ANNOUNCES = {
 
 @dataclass(frozen=True)
 class Call:
-    """One system call; `at` is wall-clock microseconds, `arguments` the rest of strace's line."""
+    """One system call; `at` is wall-clock microseconds, `arguments` the rest of strace's line.
+
+    `done_at`: when it was seen to return 0; None where it was not.
+    """
 
     pid: int
     at: int
     name: str
     arguments: str
+    done_at: int | None = None
 
     def __str__(self) -> str:
         return f"{self.name}({self.arguments.split(' = ')[0]} by {self.pid}"
@@ -63,7 +69,12 @@ class Traced:
 
     def __init__(self, case: Case, calls: list[Call]) -> None:
         self._case = case
-        self._syncs = sorted(call.at for call in calls if call.name in SYNCS and WAL in call.arguments)
+        self._is_elsewhere = (case.run / "database").exists()
+        self._syncs = [
+            (call.at, call.done_at)
+            for call in calls
+            if call.name in SYNCS and WAL in call.arguments and call.done_at is not None
+        ]
         self.coordinators = {row.body["pid"] for row in case.rows if row.type == "COORDINATOR_STARTED"}
         self.mains: dict[int, list[Attempt]] = {}
         self.shims: dict[int, int] = {}
@@ -125,10 +136,9 @@ class Traced:
             yield Violation("intent before exec", evidence, None, where.agent, where.number)
 
     def _is_durable(self, row: Row, at: int) -> bool:
-        if row.recorded_at > at or not self._syncs:
+        if row.recorded_at > at or self._is_elsewhere:
             return row.recorded_at <= at
-        index = bisect_left(self._syncs, row.recorded_at)
-        return index < len(self._syncs) and self._syncs[index] <= at
+        return any(row.recorded_at <= begun_at and done_at <= at for begun_at, done_at in self._syncs)
 
 
 def _announces(row: Row, name: str) -> bool:
@@ -147,8 +157,24 @@ def _name(number: int) -> str:
 def read_trace(path: Path) -> Iterator[Call]:
     """The calls in one file; with `strace -ff` the file's name ends with the process."""
     own = path.suffix.removeprefix(".")
+    begun: dict[int, Call] = {}
     for line in path.read_text(errors="replace").splitlines():
-        found = LINE.match(line)
-        if found is not None:
-            pid = found[1] or (own if own.isdigit() else "0")
-            yield Call(int(pid), round(float(found[2]) * 1e6), found[3], found[4])
+        found = LINE.match(line) or RESUMED.match(line)
+        if found is None:
+            continue
+        pid = int(found[1] or (own if own.isdigit() else "0"))
+        at, rest = _microseconds(found[2]), found[4]
+        returned = SUCCESS.search(rest)
+        if found.re is RESUMED:
+            if (call := begun.pop(pid, None)) is not None:
+                yield replace(call, done_at=at if returned else None)
+        elif rest.endswith("<unfinished ...>"):
+            begun[pid] = Call(pid, at, found[3], rest)
+        else:
+            took = _microseconds(returned[1]) if returned and returned[1] else None
+            yield Call(pid, at, found[3], rest, None if took is None else at + took)
+    yield from begun.values()
+
+
+def _microseconds(seconds: str) -> int:
+    return round(float(seconds) * 1e6)

@@ -96,9 +96,9 @@ def traced(seen: Evidence, *lines: str) -> None:
     (place / "coordinator").write_text("".join(line + "\n" for line in lines))
 
 
-def _call(seen: Evidence, microseconds: int, text: str) -> str:
+def _call(seen: Evidence, microseconds: int, text: str, took: int = 100) -> str:
     coordinator = seen.all("COORDINATOR_STARTED")[1].body["pid"]
-    return f"{coordinator} {microseconds // 10**6}.{microseconds % 10**6:06} {text} = 0"
+    return f"{coordinator} {microseconds // 10**6}.{microseconds % 10**6:06} {text} = 0 <{took / 1e6:.6f}>"
 
 
 @breaks("right target")
@@ -138,13 +138,35 @@ def a_signal_before_its_event_is_durable(seen: Evidence) -> None:
     )
 
 
+@breaks("signal after event")
+def a_signal_during_the_sync_of_its_event(seen: Evidence) -> None:
+    """A sync in another thread that nobody waits for."""
+    event = seen.one("SIGTERM_SENT", "keeper")
+    pid = seen.one("STARTED", "keeper").body["process"]["pid"]
+    at = event.columns["recorded_at"]
+    traced(
+        seen,
+        _call(seen, at + 100, f"fdatasync(7<{seen.home}/events.db-wal>)", took=5000),
+        _call(seen, at + 300, f"pidfd_send_signal(12<pid:{pid}>, SIGTERM, NULL, 0)"),
+    )
+
+
+@breaks("signal after event")
+def a_signal_of_a_log_that_is_never_synced(seen: Evidence) -> None:
+    """A database that is told to leave out the sync of each commit."""
+    event = seen.one("SIGTERM_SENT", "keeper")
+    pid = seen.one("STARTED", "keeper").body["process"]["pid"]
+    at = event.columns["recorded_at"] + 900
+    traced(seen, _call(seen, at, f"pidfd_send_signal(12<pid:{pid}>, SIGTERM, NULL, 0)"))
+
+
 @breaks("intent before exec")
 def an_exec_before_its_intent_is_durable(seen: Evidence) -> None:
     """The same of a start."""
     event = seen.one("SPAWNING", "retry", 1)
     pid = seen.one("STARTED", "retry", 1).body["process"]["pid"]
     at = event.columns["recorded_at"]
-    call = f'{pid} {(at + 300) // 10**6}.{(at + 300) % 10**6:06} execve("/usr/bin/python3", [], 0x1) = 0'
+    call = f'{pid} {(at + 300) // 10**6}.{(at + 300) % 10**6:06} execve("/usr/bin/python3", [], 0x1) = 0 <0.000100>'
     traced(
         seen,
         _call(seen, at - 5000, f"fdatasync(7<{seen.home}/events.db-wal>)"),
