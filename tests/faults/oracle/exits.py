@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from tests.faults.oracle.case import Case
@@ -12,6 +13,7 @@ from tests.faults.oracle.report import Violation
 from tests.faults.oracle.truth import inflicted, last_sign_of_life, last_words
 
 SLACK_NS = 5_000_000  # the two clocks are not read at once
+TICKS_SECONDS = 0.1  # processors' time is counted by ticks
 REAPERS = {"shim record": "shim", "pidfd": "init", "none": "nobody"}
 
 
@@ -22,6 +24,7 @@ def check_exits(case: Case) -> Iterator[Violation]:
             yield from _exit(case, attempt, attempt.end)
             yield from _time(case, attempt, attempt.end)
             yield from _source(case, attempt, attempt.end)
+            yield from _resources(case, attempt, attempt.end)
         yield from _records(case, attempt)
 
 
@@ -77,6 +80,23 @@ def _source(case: Case, attempt: Attempt, end: Row) -> Iterator[Violation]:
         yield _of(end, "true exit", "its shim's record is named as the source, and there is none")
     if source == "pidfd" and not any(fault.takes_shim_away for fault in case.done_to(attempt)):
         yield _of(end, "true exit", "its exit comes from a pidfd, and nothing was done to its shim")
+
+
+def _resources(case: Case, attempt: Attempt, end: Row) -> Iterator[Violation]:
+    """What is said to have been used is what the shim counted, and no more than there was time for."""
+    used, spawning = end.body.get("resources"), attempt.first("SPAWNING")
+    if used is None or spawning is None:
+        return
+    if not any(fault.spoils_records for fault in case.done_to(attempt)):
+        record = case.record(attempt, "exit") or case.record(attempt, "main")
+        counted = record.get("rusage") or {}
+        seen = [counted.get(name, 0) / 1e6 for name in ("utime_us", "stime_us")]
+        if [used.get("user_seconds"), used.get("system_seconds")] != seen:
+            yield _of(end, "true exit", f"it used {used}; its shim counted {counted or 'nothing'}")
+    seconds = used.get("user_seconds", 0.0) + used.get("system_seconds", 0.0)
+    most = (end.recorded_at - spawning.recorded_at) / 1e6 * (os.cpu_count() or 1)
+    if seconds > most + TICKS_SECONDS and not case.has_clock_fault:
+        yield _of(end, "true exit", f"it used {seconds} s of processors, and there were {most:.3f} s")
 
 
 def _records(case: Case, attempt: Attempt) -> Iterator[Violation]:

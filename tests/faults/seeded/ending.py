@@ -8,7 +8,7 @@ from tests.faults.seeded.evidence import Evidence
 from tests.faults.seeded.lies import breaks
 
 UNKNOWN = {"kind": "unknown", "reason": "nobody saw it", "not_before_at": None, "not_after_at": None}
-UNSEEN: dict[str, Any] = {"source": "none", "reaped_by": "nobody", "ended_at": None}
+UNSEEN: dict[str, Any] = {"source": "none", "reaped_by": "nobody", "ended_at": None, "resources": None}
 
 
 def code(number: int) -> dict[str, Any]:
