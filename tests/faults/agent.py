@@ -166,7 +166,7 @@ def next_signal(seconds: float) -> signal.struct_siginfo | None:
 
 
 def descend(ledger: Ledger, seconds: float, *, leaves_session: bool) -> None:
-    """A child that tells of itself and then sleeps, deaf to all but SIGKILL; returns once it has told."""
+    """A child that tells of itself and of signals, and ends by none but SIGKILL; returns once it has told."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         if leaves_session:
@@ -174,7 +174,11 @@ def descend(ledger: Ledger, seconds: float, *, leaves_session: bool) -> None:
         ledger.tell("FORK", os.getpid(), start_ticks())
         os.close(writer)
         os.close(reader)
-        time.sleep(seconds)
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            info = next_signal(left)
+            if info is not None:
+                ledger.tell("SIG", os.getpid(), info.si_signo, info.si_pid)
         os._exit(0)
     os.close(writer)
     os.read(reader, 1)

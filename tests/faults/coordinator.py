@@ -24,6 +24,7 @@ def main(home: str, *options: str) -> None:
     """Open the home, say so, obey. `--gates=DIR`: stop at gates in DIR, see `tests/faults/gates.py`."""
     for option in options:
         if option.startswith("--bug="):
+            importlib.import_module("tests.faults.seeded.unasked")
             importlib.import_module("tests.faults.seeded.broken").BUGS[option[6:]].plant()
         elif option.startswith("--gates="):
             gates.install_in_coordinator(option.removeprefix("--gates="))

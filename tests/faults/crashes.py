@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventstore.reader import Reader
-from manager import Manager
 from manager.process import procfs
 from tests.faults.driven import CoordinatorGone
 from tests.faults.run import Run
@@ -215,7 +214,7 @@ def kill_agent_without_its_shim(run: Run, agent: str) -> int:
 
 def settles_for_good(run: Run) -> None:
     """See every agent end that ends by itself, and the others run. Recover once more: nothing may follow from it."""
-    with Manager.open(run.home, actor="settling") as manager:
+    with run.manager("settling") as manager:
 
         def is_settled() -> bool:
             return all(
@@ -225,7 +224,7 @@ def settles_for_good(run: Run) -> None:
 
         eventually(is_settled, "every agent ends or stays")
     before = _moves(run)
-    with Manager.open(run.home, actor="once more") as manager:
+    with run.manager("once more") as manager:
         report = manager.recovery
         assert report is not None
         assert (report.ended, report.lost, report.never_started) == (0, 0, 0), report

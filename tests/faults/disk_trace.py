@@ -15,6 +15,7 @@ from typing import Literal
 CALLS = (
     *("openat", "mkdir", "mkdirat", "write", "pwrite64", "writev", "pwritev", "ftruncate", "fallocate"),
     *("fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "rmdir"),
+    "wait4",
 )  # fmt: skip
 Kind = Literal["create", "mkdir", "write", "append", "truncate", "rename", "link", "unlink", "sync", "tell"]
 _LINE = re.compile(
@@ -44,9 +45,15 @@ def command(output: Path) -> list[str]:
 
 
 def read(output: Path, *, below: Path, tells: Sequence[str]) -> list[Op]:
-    """What was done to paths below `below`, and what was written to the files `tells` ("pipe": to any pipe)."""
+    """What was done to paths below `below`, and what was written to the files `tells` ("pipe": to any pipe).
+
+    Whoever reaps a process by its number tells "reaped" that number: nobody else can know its exit from then on.
+    """
     found = []
     for name, words in _completed(output):
+        if name == "wait4":
+            found.append(Op("tell", "reaped", data=words[0][0].encode()))
+            continue
         op = _op(name, words)
         if op is None:
             continue

@@ -13,10 +13,12 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.faults import asking
 from tests.support.preloaded import ROOT, Child, preloaded
 from tests.support.processes import eventually
 
 PROGRAM = "tests.faults.coordinator"
+ACTOR = "fault harness"
 
 if TYPE_CHECKING:
     from tests.faults.run import Run
@@ -34,7 +36,9 @@ class Driven:
     ) -> None:
         self._run = run
         self._numbers = itertools.count(1)
-        self._asked: dict[int, str] = {}
+        self._asked: dict[
+            int, tuple[str, int | None]
+        ] = {}  # by the order's number: the ask, as which it is noted
         self.process: Child | subprocess.Popen[bytes]
         with (run.path / "coordinators.log").open("ab") as log:
             if not under:
@@ -57,7 +61,8 @@ class Driven:
     def send(self, ask: str, **order: Any) -> int:
         """Give an order without waiting for its answer; its number. Raises `CoordinatorGone`."""
         number = next(self._numbers)
-        self._asked[number] = ask
+        noted = self._run.asked(by=ACTOR, **asking.of_order(ask, order) or {})
+        self._asked[number] = ask, noted
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps({"id": number, "ask": ask, **order}).encode() + b"\n")
@@ -77,11 +82,11 @@ class Driven:
             raise self._gone()
         answer: dict[str, Any] = json.loads(line)
         assert answer["id"] == number, answer
-        if (ask := self._asked.pop(number, None)) is not None:
+        ask, noted = self._asked.pop(number, (None, None))
+        if ask is not None:
+            told = {name: answer[name] for name in ("answer", "position", "error")}
             for agent in answer["agents"] or [None]:
-                self._run.told(
-                    ask, answer["answer"], agent=agent, position=answer["position"], error=answer["error"]
-                )
+                self._run.told(ask, agent=agent, order=noted, **told)
         return answer
 
     def ask(self, ask: str, **order: Any) -> dict[str, Any]:
@@ -138,8 +143,8 @@ class Driven:
 
     def _gone(self) -> CoordinatorGone:
         code = self._end()
-        for ask in self._asked.values():
-            self._run.told(ask, "none")
+        for ask, noted in self._asked.values():
+            self._run.told(ask, "none", order=noted)
         self._asked.clear()
         return CoordinatorGone(f"the coordinator {self.pid} ended with {code}")
 

@@ -4,7 +4,8 @@
     RUN/ledger          what the agents say of themselves (tests/faults/agent.py tells the form)
     RUN/canaries        the same of canaries: processes that must never be signalled
     RUN/faults.jsonl    {at: boottime ns, kind, target, pid, agent, attempt, seed, …}, each written before it is done
-    RUN/clients.jsonl   {ask, id, answer: ack | error | none, agent, position, error}
+    RUN/asks.jsonl      {id, at, ask, by, names, agents, signal, grace}, each written before it is asked
+    RUN/clients.jsonl   {ask, id, order, answer: ack | error | none, agent, position, error}; `order`: id of the ask
     RUN/snapshots/N.db  consistent copies of the log as it was at position N
     RUN/views.jsonl     {position, agents}: what `outlive ps --all --json` printed while nothing changed
     RUN/trace/*         output of `strace -f -ttt -yy` over our processes
@@ -24,12 +25,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -40,8 +39,9 @@ from pathlib import Path
 from typing import Any
 
 from manager import Manager
-from tests.faults import stored
+from tests.faults import asking, stored
 from tests.faults.driven import Driven
+from tests.faults.noting import Notes, append, now
 from tests.faults.oracle.check import examine
 from tests.faults.oracle.log import COLUMNS
 from tests.faults.oracle.report import Report
@@ -52,22 +52,19 @@ from tests.support.promises import clean_up
 
 AGENT = Path(__file__).with_name("agent.py")
 SETTLE_SECONDS = 60.0
-KINDS: dict[int, str] = {signal.SIGKILL: "kill", signal.SIGSTOP: "stop", signal.SIGCONT: "cont"}
 
 
-class Run:
+class Run(Notes):
     """The directory of one run, and what is done in it. `chance` is drawn from the seed."""
 
     def __init__(self, path: Path, seed: int) -> None:
-        self.path = path
-        self.seed = seed
+        super().__init__(path, seed)
         self.chance = random.Random(seed)
         self.home = path / "home"
         self.ledger = path / "ledger"
         self.canaries = path / "canaries"
         self.secret = f"secret-{seed:x}-{path.name}"
         self.database: str | None = None
-        self._asked = 0
 
     @classmethod
     @contextmanager
@@ -134,6 +131,7 @@ class Run:
 
     def outlive(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """One `outlive` command, finished."""
+        self.asked_by_command(*arguments)
         return preloaded.run(
             "manager.cli.main",
             ["--home", str(self.home), *arguments],
@@ -146,50 +144,11 @@ class Run:
         where = {} if self.database is None else {"OUTLIVE_DATABASE_URL": self.database}
         return {**os.environ, "PYTHONPATH": str(ROOT), **where, **(more or {})}
 
-    def told(
-        self,
-        ask: str,
-        answer: str,
-        *,
-        agent: str | None = None,
-        position: int | None = None,
-        error: str | None = None,
-    ) -> None:
-        """Note what a client asked for and was told: "ack", "error", or "none" where no answer came."""
-        self._asked += 1
-        line = {"ask": ask, "id": self._asked, "answer": answer, "agent": agent, "position": position}
-        _append(self.path / "clients.jsonl", {**line, "error": error})
-
-    # --- faults -------------------------------------------------------------------------------------------------
-
-    def fault(
-        self,
-        kind: str,
-        target: str,
-        *,
-        pid: int | None = None,
-        agent: str | None = None,
-        attempt: int | None = None,
-        **more: Any,
-    ) -> None:
-        """Note a fault; call it before the fault is done. No pid and no agent: it covers all of its target's kind."""
-        line = {
-            "at": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-            "kind": kind,
-            "target": target,
-            "pid": pid,
-            "agent": agent,
-            "attempt": attempt,
-            "seed": self.seed,
-        }
-        _append(self.path / "faults.jsonl", {**line, **more})
-
-    def kill(self, target: str, pid: int, number: int = signal.SIGKILL, *, agent: str | None = None) -> None:
-        """Note it, then send a signal; a process that is gone already is no matter."""
-        kind = KINDS.get(number, "signal")
-        self.fault(kind, target, pid=pid, agent=agent, signal=int(number))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+    @contextmanager
+    def manager(self, actor: str | None = None) -> Iterator[Any]:
+        """A `Manager` in this process; what it is asked for is noted."""
+        with Manager.open(self.home, self.database, actor=actor) as manager:
+            yield asking.Asking(self, manager, manager._actor)
 
     def canary(self) -> subprocess.Popen[bytes]:
         """A process that tells of every signal; close its standard input to end it."""
@@ -239,11 +198,11 @@ class Run:
         before = self._position()
         printed = self.outlive("ps", "--all", "--json")
         if printed.returncode == 0 and self._position() == before:
-            _append(self.path / "views.jsonl", {"position": before, "agents": json.loads(printed.stdout)})
+            append(self.path / "views.jsonl", {"position": before, "agents": json.loads(printed.stdout)})
 
     def settle(self) -> None:
         """Open the home until every agent has ended, or runs with nobody wanting it to end."""
-        with Manager.open(self.home, self.database, actor="settling") as manager:
+        with self.manager("settling") as manager:
 
             def is_settled() -> bool:
                 living = manager.statuses()
@@ -261,7 +220,7 @@ class Run:
         report = self.examine()
         if kills_all:
             self.snapshot()
-            with Manager.open(self.home, self.database, actor="the end") as manager:
+            with self.manager("the end") as manager:
                 manager.kill_all()
             report = self.examine()
         return report
@@ -280,11 +239,12 @@ class Run:
             (self.path / "database").write_text(self.database)
         (self.path / "secrets").write_text(f"{self.secret}\n")
         clock = {
-            "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            "boottime_ns": now(),
             "realtime_ns": time.time_ns(),
         }
         (self.path / "clock").write_text(json.dumps(clock))
         self.ledger.touch()
+        (self.path / "asks.jsonl").touch()
 
     def _position(self) -> int:
         return int(self.rows("SELECT coalesce(max(position), 0) FROM events")[0][0])
@@ -293,8 +253,3 @@ class Run:
 def _is_removed(path: Path) -> bool:
     shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
-
-
-def _append(path: Path, content: Mapping[str, Any]) -> None:
-    with path.open("ab", buffering=0) as file:
-        file.write(json.dumps(content).encode() + b"\n")

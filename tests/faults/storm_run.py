@@ -130,6 +130,7 @@ class Storm:
             arguments = [order.ask, *chosen[:1], *(["-s", "CONT"] if order.ask == "signal" else [])]
         else:
             arguments = [order.ask, *chosen, *(["--timeout", "200ms"] if order.ask == "wait" else [])]
+        self._run.asked_by_command(*arguments)
         with (self._run.path / "commands.log").open("ab") as log:
             process = preloaded.start(
                 "manager.cli.main",

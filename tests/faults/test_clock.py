@@ -63,7 +63,7 @@ def test_a_jump_changes_no_wait_of_a_coordinator(
 ) -> None:
     """A stop's stages and a back-off take the time that was asked for, whatever the wall clock does meanwhile."""
     with Run.create(tmp_path, seed=1) as run:
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             deaf = manager.spawn(
                 _spec(run, "--ignore", "TERM", stop_grace_seconds=(WAIT_SECONDS, WAIT_SECONDS, 20))
             )
@@ -91,14 +91,14 @@ def test_a_wait_that_another_coordinator_takes_over_is_bounded(
 ) -> None:
     """After a jump backwards it takes as long as it would have from its beginning, no hours; forwards it is over."""
     with Run.create(tmp_path, seed=2) as run:
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             deaf = manager.spawn(_spec(run, "--ignore", "TERM", stop_grace_seconds=(1, 1, 20)))
             again = manager.spawn(_failing(run))
             eventually(lambda: manager.status(again).state == "BACKOFF", "it waits")
             manager.stop(deaf, wait=False)
         clock.jump(run, seconds)
         began = time.monotonic()
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             assert manager.wait(deaf, timeout=PATIENCE_SECONDS).state == "KILLED"
             eventually(
                 lambda: len(_times(run, "START", again.id)) >= 2, "its second attempt", PATIENCE_SECONDS
@@ -118,13 +118,13 @@ def test_a_clock_that_keeps_jumping_starts_nothing_in_a_storm(
     """However often it is set, and a new coordinator comes: a budget of restarts is kept to."""
     with Run.create(tmp_path, seed=3) as run:
         policy = RestartPolicy(mode="on-failure", max_restarts=3, backoff_seconds=0.05)
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             agent = manager.spawn(_spec(run, "--exit-after", "0.2", "--code", "1", restart=policy))
         for _ in range(12):
             clock.jump(run, seconds)
             with Manager.open(run.home):
                 time.sleep(0.1)
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             manager.wait(agent, timeout=PATIENCE_SECONDS)
             assert types(manager, agent.id)[-1] == "RESTART_GIVEN_UP"
             assert len(_times(run, "START", agent.id)) == 4
@@ -140,7 +140,7 @@ def test_an_early_end_is_no_late_one_because_the_clock_was_set(
     """An agent that fails at once while the clock goes back or forth has failed its start: its shim timed it."""
     with Run.create(tmp_path, seed=4) as run:
         for seconds in JUMPS:
-            with Manager.open(run.home) as manager:
+            with run.manager() as manager:
                 spec = _spec(run, "--exit-after", "0.1", "--code", "1", start_window_seconds=30.0)
                 agent = manager.spawn(spec, wait=False)
                 clock.jump(run, seconds)
@@ -169,7 +169,7 @@ def test_coordinators_with_clocks_of_their_own_tell_one_history(
                 if number:
                     stopped = coordinator.ask("stop", agents=[f"a{number - 1}"])
                     assert stopped["answer"] == "ack", stopped
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             _is_in_order(manager)
             states = {status.name: status.state for status in manager.statuses(all=True)}
         running = f"a{len(times) - 1}"

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from eventstore.errors import InvalidRequest
-from manager import Manager
 from manager.status import AgentStatus
 from tests.faults import damage as damages
 from tests.faults.attempts import (
@@ -100,7 +99,7 @@ def _judge_ended(run: Run, ids: dict[str, str], batch: dict[str, Damage], *, is_
     copy = Run(run.path.with_name(f"{run.path.name}-copy"), run.seed)
     shutil.copytree(run.path, copy.path, symlinks=True, ignore=shutil.ignore_patterns("control.sock"))
     inflict(copy, ids, batch, run.home)
-    with Manager.open(copy.home) as manager:
+    with copy.manager() as manager:
         eventually(lambda: all(one.is_final for one in manager.statuses(all=True)), "all are judged")
         for status in manager.statuses(all=True):
             _check_ended(status, batch.get(status.name), is_started=is_started)
@@ -144,7 +143,7 @@ def test_of_attempts_that_run(place: Path, tally: Tally, extent: str) -> None:
         staying, ending = that_stay(run, BATCH), that_end(run, 3)
         ids = start_and_leave(run, [*staying, *ending], is_started=True)
         eventually(lambda: len(list(run.home.glob("agents/*/1/main.json"))) >= BATCH // 3, "trees settle")
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             manager.wait_many([name for name, _ in ending])
             before = {status.name: status.pid for status in manager.statuses()}
         names = sorted(before)
@@ -159,7 +158,7 @@ def _damage_living(
 ) -> None:
     kept = {name: Kept(run.home / "agents" / ids[name] / "1") for name in batch}
     inflict(run, ids, batch, run.home)
-    with Manager.open(run.home) as manager:
+    with run.manager() as manager:
         assert manager.recovery is not None
         for name, damage in batch.items():
             status = manager.status(name)
@@ -202,7 +201,7 @@ def test_of_attempts_that_are_stopped(place: Path, tally: Tally, extent: str, fo
 
 
 def _check_stopped(run: Run, ids: dict[str, str], batch: dict[str, Damage], *, forced: bool) -> None:
-    with Manager.open(run.home) as manager:
+    with run.manager() as manager:
         for name, damage in batch.items():
             status = manager.status(ids[name])
             is_tree = name.startswith("family")
@@ -257,7 +256,7 @@ def test_of_attempts_that_are_being_started(
 
 def _judge_starting(run: Run, ids: dict[str, str], batch: dict[str, Damage]) -> None:
     pids = {words[0]: int(words[3]) for words in run.told_by_agents()}
-    with Manager.open(run.home) as manager:
+    with run.manager() as manager:
         unknown = []
         for name, damage in batch.items():
             status = manager.status(ids[name])
@@ -288,7 +287,7 @@ def test_an_orphan_is_not_given_up_for_a_damaged_exit(place: Path, tally: Tally)
         eventually(lambda: not runs(shim), "the shim is gone")
         run.fault("damage", "attempt", agent=agent, attempt=1, file="exit.json", what="garbage")
         (attempt / "exit.json").write_bytes(b"garbage")
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             assert (manager.status(agent).state, manager.status(agent).attempt) == ("RUNNING", 1)
             assert manager.recovery is not None
             assert manager.recovery.reattached == 1

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from manager import Manager
 from manager.view import View
 from tests.faults.run import Run
 from tests.support.processes import eventually, runs
@@ -85,7 +84,7 @@ def test_a_large_output_of_one_line_harms_nobody(tmp_path: Path, tally: Tally) -
                 {**run.agent(), "command": ["sh", "-c", f'"$@" >&2; {{ {script}; }} >&2', "sh", *told]},
             )
             coordinator.ask("wait", agents=agents)
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             for agent in agents:
                 assert manager.status(agent).state == "FAILED"
         for command in ("status", "events"):

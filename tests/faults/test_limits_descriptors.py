@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from manager import Manager
 from manager.control import ask
 from tests.faults.driven import Driven
 from tests.faults.ours import free_numbers, limit_descriptors, marked, ours
@@ -86,7 +85,7 @@ def test_a_launcher_without_descriptors_starts_nothing_by_halves(tmp_path: Path,
             coordinator.spawn(run.agent("--exit-after", "0.2"))
             assert ours(run, "launcher") == [launcher]
         run.judge()
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             failed = [event.as_json()["data"] for event in manager.events() if event.type == "FAILED"]
             assert failed
             assert {failure["errno"] for failure in failed} == {24}
@@ -101,6 +100,7 @@ def test_a_command_with_few_descriptors_starts_an_agent_or_says_why_not(
     """`ulimit -n` at each number: one line that says so, or an agent that runs; then, with enough, it works."""
     with Run.create(tmp_path, seed=limit) as run:
         command = [sys.executable, "-m", "manager.cli.main", "--home", str(run.home), "run", "--name", "it"]
+        run.asked_by_command("run", "--name", "it")
         done = subprocess.run(
             ["prlimit", f"--nofile={limit}:{limit}", *command, "--", *run.program("--exit-after", "0.3")],
             env=run.variables(run.environment()),

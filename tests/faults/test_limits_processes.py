@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from manager import Manager
 from tests.faults.ours import marked, ours
 from tests.faults.run import Run
 from tests.faults.sweeps import sweep
@@ -41,6 +40,7 @@ def test_a_command_among_too_many_processes_starts_an_agent_or_says_why_not(
     with Run.create(tmp_path, seed=most) as run:
         pids["pids.max"] = most
         command = [sys.executable, "-m", "manager.cli.main", "--home", str(run.home), "run", "--name", "it"]
+        run.asked_by_command("run", "--name", "it")
         done = subprocess.run(
             [*pids.within, *command, "--", *run.program("--exit-after", "0.3")],
             env=run.variables(run.environment()),
@@ -155,5 +155,5 @@ def _injected(pid: int, fault: str) -> Iterator[None]:
 
 
 def _errnos_of_failures(run: Run) -> list[int | None]:
-    with Manager.open(run.home) as manager:
+    with run.manager() as manager:
         return [event.as_json()["data"]["errno"] for event in manager.events() if event.type == "FAILED"]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from manager import Manager
 from manager.process import procfs
 from manager.process.kernel_log import KernelLog
 from tests.faults.driven import Driven
@@ -157,7 +156,7 @@ def _let_eat(run: Run, agents: Sequence[str]) -> None:
 
 
 def _told(run: Run, agent: str) -> tuple[str | None, bool | None]:
-    with Manager.open(run.home) as manager:
+    with run.manager() as manager:
         told = {event.type: event.as_json()["data"] for event in manager.events(agent=agent)}
         status = manager.status(agent)
     if "FAILED" not in told:

@@ -16,7 +16,7 @@ from tests.faults.seeded.evidence import Evidence
 from tests.faults.seeded.lies import LIES, Lie
 from tests.support.tally import Tally
 
-for told in ("histories", "starting", "ending", "signalling", "reading"):
+for told in ("histories", "starting", "ending", "signalling", "reading", "orders"):
     importlib.import_module(f"tests.faults.seeded.{told}")
 
 pytestmark = pytest.mark.damages  # lies leave rows that are not what the log says

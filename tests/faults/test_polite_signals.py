@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from manager import Manager
 from tests.faults.ours import marked, ours
 from tests.faults.run import Run
 from tests.support.preloaded import ROOT
@@ -47,7 +46,7 @@ def test_a_storm_of_polite_signals_on_launcher_and_shims_changes_nothing(
             coordinator.ask("wait", agents=coordinator.answer(started)["agents"])
             assert ours(run, "launcher") == launchers
             assert set(shims) <= set(ours(run, "shim"))
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             ended = [status for status in manager.statuses(all=True) if status.is_final]
             assert [status.exit.code for status in ended if status.exit] == [4] * 4
         run.judge()
@@ -78,6 +77,7 @@ def test_ctrl_c_at_any_time_of_a_start_starts_it_or_not(tmp_path: Path, tally: T
     with Run.create(tmp_path, seed=times) as run:
         for _ in range(times):
             command = [sys.executable, "-m", "manager.cli.main", "--home", str(run.home), "run", "--"]
+            run.asked_by_command("run")
             started = subprocess.Popen(
                 [*command, *run.program("--exit-after", "1")],
                 env=run.variables(run.environment()),
@@ -100,6 +100,7 @@ def test_a_closed_terminal_ends_no_agent(tmp_path: Path, tally: Tally) -> None:
     """The command that followed the agent goes with its terminal; the agent is not even told."""
     with Run.create(tmp_path, seed=9) as run:
         command = ["run", "--name", "it", "--follow", "--", *run.program("--beat")]
+        run.asked_by_command(*command)
         pid, terminal = pty.fork()
         if pid == 0:
             os.chdir(ROOT)

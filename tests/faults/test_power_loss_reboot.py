@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from manager import Manager
 from manager.process.identity import identify
 from tests.faults.attempts import start_and_leave, still_starting
 from tests.faults.boots import under_another_boot
@@ -48,7 +47,7 @@ def test_processes_of_another_boot_get_no_signal(tmp_path: Path, tally: Tally, *
         names = sorted(ids) if is_started else still_starting(run)
         processes = {agent: identity_of(run, agent) for agent in ids.values()}
         run.fault("reboot", "host")
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             assert manager.recovery is not None
             assert manager.recovery.reattached == 0
             assert {manager.status(ids[name]).state for name in names} == {"LOST"}
@@ -77,10 +76,10 @@ def test_a_stop_does_not_go_on_after_a_boot(tmp_path: Path, tally: Tally) -> Non
         eventually(lambda: len(told_of_signals(run)) == len(STAGE), "it is told to end")
         pids = [identity_of(run, one)["pid"] for one in (agent, restarted)]
         run.fault("reboot", "host")
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             assert manager.status(agent).state == "LOST"
             eventually(lambda: manager.status(restarted).attempt == 2, "the other is started again")
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             assert manager.status(restarted).state in ("SPAWNING", "RUNNING")
         assert all(map(runs, pids))
         assert [words[3] for words in told_of_signals(run)] == [str(int(number)) for number in STAGE]
@@ -105,7 +104,7 @@ def test_an_identity_that_fits_a_stranger_is_of_another_boot(tmp_path: Path, tal
         path = run.home / "agents" / agent / "1" / "identity.json"
         run.fault("reboot", "host")
         rewrite(path, pid=found.pid, start_ticks=found.start_ticks, pidfd_inode=found.pidfd_inode)
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             assert manager.status(agent).state == "LOST"
             manager.kill_all()
         assert told_of_signals(run) == []

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from manager import Manager
 from manager.process import procfs
 from tests.faults.hostile import BEHAVIOURS, BOMB_SIZE
 from tests.faults.run import Run
@@ -100,7 +99,7 @@ def test_a_shim_killed_meanwhile_leaves_what_can_be_found_to_the_coordinator(
             run.kill("shim", stat.parent, agent=agent)
             coordinator.ask("kill", agents=[agent])
             assert not runs(main)
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             told = {event.type: event.as_json()["data"] for event in manager.events(agent=agent)}
         reaped, own_group = told["ZOMBIE_REAPED"], told["STARTED"]["process"]["cgroup"]
         if behaviour not in HIDDEN or own_group is not None:
@@ -127,7 +126,7 @@ def _living(observed: Group) -> list[int]:
 
 
 def _is_killed_once(run: Run, agent: str) -> None:
-    with Manager.open(run.home) as manager:
+    with run.manager() as manager:
         events = [event.as_json() for event in manager.events(agent=agent)]
         status = manager.status(agent)
     types = [event["type"] for event in events]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from manager import Manager
 from manager.process import procfs
 from manager.status import AgentStatus
 from manager.view import View
@@ -147,7 +146,7 @@ def test_a_descendant_that_cannot_be_killed_is_not_said_to_be_gone(
             child = int(run.told_by_agents("FORK")[0][2])
             with frozen(freezer, child):
                 coordinator.ask("stop", agents=[NAME])
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             [reaped] = [e.as_json()["data"] for e in manager.events() if e.type == "ZOMBIE_REAPED"]
         assert not reaped["is_tree_complete"]
         assert reaped["leftovers"] in (None, [child])  # its shim tries for 10 s before it says what is left
@@ -164,7 +163,7 @@ def test_a_stopped_agent_can_be_stopped(tmp_path: Path, tally: Tally) -> None:
             for words in run.told_by_agents():
                 run.kill("agent", int(words[3]), signal.SIGSTOP, agent=words[0])
             coordinator.ask("stop", agents=[polite, deaf])
-        with Manager.open(run.home) as manager:
+        with run.manager() as manager:
             assert manager.status(polite).state == "CANCELLED"
             assert manager.status(deaf).state == "KILLED"
         run.judge()
@@ -239,7 +238,7 @@ def _stays_stopping(run: Run, coordinator: Driven) -> None:
 
 
 def _ended_once(run: Run, pid: int, state: str) -> None:
-    with Manager.open(run.home) as manager:
+    with run.manager() as manager:
         types = [event.type for event in manager.events(agent=NAME)]
         status = manager.status(NAME)
     assert status.state == state, types

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.oracle.faults import Fault, read_faults
 from tests.faults.oracle.fold import Agent, Attempt, fold
-from tests.faults.oracle.ledger import Line, Start, read_ledger, read_lines
+from tests.faults.oracle.ledger import Ask, Line, Start, read_asks, read_ledger, read_lines
 from tests.faults.oracle.log import Database, Row, read_rows, reading, reading_at, rows_of
 from tests.faults.oracle.processes import Process, living_processes
 from tests.faults.oracle.records import Damaged, read_record
@@ -40,6 +40,7 @@ class Case:
     lines: dict[Key, list[Line]]
     canaries: list[Line]
     faults: list[Fault]
+    asks: list[Ask]
     clients: list[dict[str, Any]]
     views: list[dict[str, Any]]
     secrets: list[str]
@@ -181,6 +182,7 @@ def gather(run: Path) -> Case:
         lines=dict(lines),
         canaries=read_ledger(run / "canaries"),
         faults=read_faults(run / "faults.jsonl"),
+        asks=read_asks(run / "asks.jsonl"),
         clients=read_lines(run / "clients.jsonl"),
         views=read_lines(run / "views.jsonl"),
         secrets=_secrets(run / "secrets"),

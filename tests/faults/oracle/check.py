@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from tests.faults.oracle.asks import check_asks
 from tests.faults.oracle.case import Case, gather
 from tests.faults.oracle.clients import check_clients
 from tests.faults.oracle.ends import check_ends
@@ -19,6 +20,7 @@ from tests.faults.oracle.policy import check_policy
 from tests.faults.oracle.report import Report, Violation
 from tests.faults.oracle.secrets import check_secrets
 from tests.faults.oracle.signals import check_signals
+from tests.faults.oracle.stages import check_stages
 from tests.faults.oracle.starts import check_starts
 from tests.faults.oracle.trace import check_trace
 from tests.faults.oracle.unknowns import check_unknowns
@@ -71,6 +73,8 @@ def _violations(case: Case) -> Iterator[Violation]:
         check_views(case),
         check_notices(case),
         check_clients(case),
+        check_asks(case),
+        check_stages(case),
         check_policy(case),
         check_leftovers(case),
         check_secrets(case),
@@ -86,6 +90,7 @@ def _counts(case: Case) -> dict[str, int]:
         "starts": len(case.starts),
         "lines": sum(map(len, case.lines.values())),
         "faults": len(case.faults),
+        "asks": len(case.asks),
         "answers": len(case.clients),
         "snapshots": len(case.snapshots),
         "views": len(case.views),

@@ -37,6 +37,45 @@ class Start(Line):
     boot_id: str
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One order, noted before it was given, at `at` in nanoseconds since boot.
+
+    `names` of agents to start, None for any; `agents` that it is about by id or name, None for all of them. `grace`: of
+    a stop, None for the spec's, empty where it was not noted.
+    """
+
+    id: int
+    at: int
+    kind: str
+    by: str
+    names: tuple[str | None, ...]
+    agents: frozenset[str] | None
+    signal: int | None
+    grace: tuple[float, ...] | None
+
+    def is_about(self, agent: str, name: str) -> bool:
+        """Whether it is about the agent with this id and name."""
+        return self.agents is None or agent in self.agents or name in self.agents
+
+
+def read_asks(path: Path) -> list[Ask]:
+    """The harness's list of orders. Raises `Undecidable`."""
+    return [
+        Ask(
+            id=line["id"],
+            at=line["at"],
+            kind=line["ask"],
+            by=line["by"],
+            names=tuple(line.get("names", ())),
+            agents=None if line.get("agents", ()) is None else frozenset(line.get("agents", ())),
+            signal=line.get("signal"),
+            grace=None if line.get("grace") is None else tuple(line["grace"]),
+        )
+        for line in read_lines(path)
+    ]
+
+
 def read_ledger(path: Path) -> list[Line]:
     """The lines of a ledger in the order in which they were written; none for no file. Raises `Undecidable`."""
     if not path.exists():

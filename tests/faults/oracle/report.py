@@ -13,6 +13,8 @@ PROMISES = {
     "hash chain": "each row's hash is that of its columns and of the row before",
     "stable history": "an earlier reading of the log is the beginning of every later one",
     "acknowledged is kept": "what a client was told to be done is in the log, once",
+    "as asked for": "nobody's order is recorded but those that were given: whose, about whom, as often at most",
+    "stages in time": "a stop goes through its stages, and waits as long as was granted before each",
     "intent before exec": "no program runs before its SPAWNING is recorded and its identity written",
     "one start": "an attempt runs at most once",
     "one live attempt": "an agent has at most one living attempt at a time",

@@ -6,7 +6,6 @@ A bug in a launcher or a shim is put into the program that a launcher is started
 from __future__ import annotations
 
 import functools
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,13 +30,16 @@ from manager.turn import Turn
 
 STARTS_SECONDS = 2.0  # enough for all agents to tell that they run, on a busy machine
 LATE_SECONDS = 0.6  # enough for an agent to tell that it was signalled, or that it runs, on a busy machine
-STARTED_TOGETHER = 5  # agents, in the run that shows the bugs
+STARTED_TOGETHER = 6  # agents, in the run that shows the bugs
 
 
 class Bug(NamedTuple):
-    """A bug, and a promise that it breaks. `is_of_recovery`: only a second coordinator shows it."""
+    """A bug, and a promise that it breaks; None where only images of a disk show it.
 
-    promise: str
+    `is_of_recovery`: only a second coordinator shows it.
+    """
+
+    promise: str | None
     plant: Callable[[], None]
     is_of_recovery: bool = False
 
@@ -45,7 +47,9 @@ class Bug(NamedTuple):
 BUGS: dict[str, Bug] = {}
 
 
-def bug(promise: str, *, is_of_recovery: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def bug(
+    promise: str | None, *, is_of_recovery: bool = False
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Enter a function that puts a bug into this process."""
 
     def enter(plant: Callable[[], None]) -> Callable[[], None]:
@@ -55,13 +59,14 @@ def bug(promise: str, *, is_of_recovery: bool = False) -> Callable[[Callable[[],
     return enter
 
 
-def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+def replace_in(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
     """Put what `make` gives for the original into its place."""
     original = getattr(owner, name)
     setattr(owner, name, functools.wraps(original)(make(original)))
 
 
-def _in_launchers(text: str) -> None:
+def in_launchers(text: str) -> None:
+    """Put a text into the program of launchers and their shims."""
     launch._PROGRAM = launch._PROGRAM.replace("main({descriptor})", text + "\nmain({descriptor})")
 
 
@@ -73,7 +78,7 @@ def signals_go_by_number() -> None:
     """kill(2) where a pidfd was meant."""
     import os
 
-    _replace(ProvenProcess, "_send", lambda _: lambda process, signum: os.kill(process.pid, signum))
+    replace_in(ProvenProcess, "_send", lambda _: lambda process, signum: os.kill(process.pid, signum))
 
 
 @bug("signal after event")
@@ -91,7 +96,7 @@ def signals_go_out_before_their_commit() -> None:
 
         return then
 
-    _replace(Turn, "then", make)
+    replace_in(Turn, "then", make)
 
 
 @bug("signal after event")
@@ -102,7 +107,7 @@ def signals_are_not_recorded() -> None:
         attachment = supervisor._attach(agent_id)
         supervisor.turn.then(lambda: signal_main(attachment, command.signal))
 
-    _replace(Supervisor, "send_signal", lambda _: send)
+    replace_in(Supervisor, "send_signal", lambda _: send)
 
 
 @bug("signal after event")
@@ -118,7 +123,7 @@ def agents_are_ended_with_their_manager() -> None:
 
         return close
 
-    _replace(Supervisor, "close", make)
+    replace_in(Supervisor, "close", make)
 
 
 # --- starts -----------------------------------------------------------------------------------------------------
@@ -140,13 +145,13 @@ def launches_do_not_wait_for_their_commit() -> None:
 
         return then
 
-    _replace(Turn, "then", make)
+    replace_in(Turn, "then", make)
 
 
 @bug("intent before exec")
 def the_gate_opens_before_the_identity_is_written() -> None:
     """A shim that lets its child go first."""
-    _in_launchers(f"""
+    in_launchers(f"""
 import os, time
 from manager.process import shim
 original = shim._record_identity
@@ -158,34 +163,19 @@ def record(attempt, *rest, **more):
 shim._record_identity = record""")
 
 
-@bug("one start")
-def a_program_is_started_beside_its_launch() -> None:
-    """A retry of a launch whose answer is slow, past the fence."""
-
-    def make(original: Any) -> Any:
-        def start(supervisor: Supervisor, agent_id: str, request: dict[str, Any]) -> None:
-            if "--code" in request["command"]:
-                subprocess.Popen(request["command"], env=request["env"], cwd="/")
-            original(supervisor, agent_id, request)
-
-        return start
-
-    _replace(Supervisor, "_launch", make)
-
-
 # --- ends -------------------------------------------------------------------------------------------------------
 
 
 @bug("true exit")
 def exits_are_guessed_as_0() -> None:
     """A record whose code is not looked at."""
-    _replace(manager.observe, "_exit_of", lambda _: lambda _: ExitedWithCode(code=0))
+    replace_in(manager.observe, "_exit_of", lambda _: lambda _: ExitedWithCode(code=0))
 
 
 @bug("true exit")
 def shims_write_137_for_a_signal() -> None:
     """A shell's convention, in the shim itself."""
-    _in_launchers("""
+    in_launchers("""
 import os
 from manager.process.exit_status import ExitStatus
 ExitStatus.of = classmethod(
@@ -195,8 +185,8 @@ ExitStatus.of = classmethod(
 @bug("justified unknown")
 def exit_records_are_not_read() -> None:
     """A manager that believes nothing but what it saw itself."""
-    _replace(manager.observe, "exit_record", lambda _: lambda files, *, is_shim_alive: None)
-    _replace(manager.attachment, "exit_info", lambda _: lambda _: None)
+    replace_in(manager.observe, "exit_record", lambda _: lambda files, *, is_shim_alive: None)
+    replace_in(manager.attachment, "exit_info", lambda _: lambda _: None)
     manager.attachment.KERNEL_EXIT_SECONDS = 0.0
 
 
@@ -207,7 +197,7 @@ def every_end_is_a_success() -> None:
     def judge(state: Any, *_: Any, **__: Any) -> AgentCompleted:
         return AgentCompleted(attempt=state.attempt)
 
-    _replace(manager.decide, "judge", lambda _: judge)
+    replace_in(manager.decide, "judge", lambda _: judge)
 
 
 @bug("alive is not ended", is_of_recovery=True)
@@ -215,7 +205,7 @@ def survivors_are_given_up() -> None:
     """A recovery that takes whatever it did not start itself for lost."""
     from manager import recovery
 
-    _replace(
+    replace_in(
         recovery,
         "_live",
         lambda _: (
@@ -229,7 +219,7 @@ def survivors_are_given_up() -> None:
 @bug("nothing left behind")
 def descendants_are_left() -> None:
     """A shim that ends with its main process and does not look around."""
-    _in_launchers("""
+    in_launchers("""
 from manager.process import sweep
 sweep._is_nothing_left = lambda *_: True""")
 
@@ -244,20 +234,22 @@ def restarts_do_not_wait() -> None:
     def arm(supervisor: Supervisor, agent_id: str, _: Any) -> None:
         supervisor._attach(agent_id).later("backoff", 0.0, lambda: supervisor.start_again(agent_id))
 
-    _replace(Supervisor, "arm_backoff", lambda _: arm)
+    replace_in(Supervisor, "arm_backoff", lambda _: arm)
 
 
 @bug("restart policy")
 def restarts_have_no_budget() -> None:
     """A restart storm."""
     step = NextAttempt(delay_seconds=0.4, used=1)
-    _replace(manager.judge, "after", lambda _: lambda *_, **__: step)
+    replace_in(manager.judge, "after", lambda _: lambda *_, **__: step)
 
 
 @bug("views are the fold")
 def rows_keep_their_first_pid() -> None:
     """A row that does not follow its attempt."""
-    _replace(projections.agents, "agent_row", lambda original: lambda *known: {**original(*known), "pid": 2})
+    replace_in(
+        projections.agents, "agent_row", lambda original: lambda *known: {**original(*known), "pid": 2}
+    )
 
 
 @bug("acknowledged is kept")
@@ -267,7 +259,7 @@ def stops_are_acknowledged_and_forgotten() -> None:
     async def stop(*_: Any, **__: Any) -> None:
         return
 
-    _replace(Coordinator, "stop", lambda _: stop)
+    replace_in(Coordinator, "stop", lambda _: stop)
 
 
 @bug("secrets")
@@ -281,7 +273,19 @@ def environments_are_recorded() -> None:
 
         return recorded
 
-    _replace(AgentSpec, "recorded", make)
+    replace_in(AgentSpec, "recorded", make)
+
+
+@bug(None)
+def names_of_records_are_not_durable() -> None:
+    """A record whose content is synced, and the directory that it is in is not."""
+    in_launchers("""
+import os
+original = os.fsync
+def fsync(descriptor):
+    if not os.readlink(f"/proc/self/fd/{descriptor}").endswith("/1"):
+        original(descriptor)
+os.fsync = fsync""")
 
 
 @bug("")

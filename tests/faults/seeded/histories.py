@@ -143,7 +143,7 @@ def a_stage_of_a_stop_that_nobody_requested(seen: Evidence) -> None:
     seen.save()
 
 
-@breaks("legal transitions")
+@breaks("legal transitions", "as asked for")
 def one_name_for_two(seen: Evidence) -> None:
     """A check for names in use that is made before the lock is taken."""
     seen.one("SPAWNING", "done").body["name"] = "quick"

@@ -102,7 +102,7 @@ def an_answer_ahead_of_the_log(seen: Evidence) -> None:
     seen.rewrite_lines("clients.jsonl", lambda one: one.update(position=head + 1) if one["id"] == 3 else None)
 
 
-@breaks("restart policy")
+@breaks("restart policy", "as asked for")
 def a_restart_beyond_the_budget(seen: Evidence) -> None:
     """A budget that is counted anew by each coordinator."""
     given_up = seen.one("RESTART_GIVEN_UP", "retry")
@@ -144,7 +144,7 @@ def a_restart_that_is_due_at_another_time(seen: Evidence) -> None:
     seen.save()
 
 
-@breaks("restart policy")
+@breaks("restart policy", "as asked for")
 def a_success_is_started_again(seen: Evidence) -> None:
     """`on-failure` that is read as `always`."""
     for one in seen.all("SPAWNING", "done"):
