@@ -105,7 +105,7 @@ def test_a_wait_had_no_end_when_the_loop_could_not_be_told(
     tmp_path: Path, tally: Tally, scenario: str, call: str
 ) -> None:
     """A start whose events cannot be watched for, received or announced for want of memory ends all the same."""
-    number = count(scenario, tmp_path)[call]
+    number = count(scenario)[call]
     refusals = [Injection(call, which + 1, "ENOMEM") for which in range(number)]
     assert refusals
     assert "ENOMEM" in ERRORS[call]
