@@ -47,6 +47,10 @@ class Known(NamedTuple):
         """Up to which position a key answers for the log."""
         return max((checkpoint.head.position for checkpoint in self.signed), default=None)
 
+    def is_signed_at(self, position: int) -> bool:
+        """Whether a key answers for the log at `position`."""
+        return self.signed_to is not None and position <= self.signed_to
+
     @property
     def signers(self) -> list[str]:
         """The ids of the keys of `signed`."""

@@ -16,6 +16,7 @@ from eventstore.errors import StoreUnavailable
 from eventstore.home_events import CoordinatorEvent, CoordinatorStarted, CoordinatorStopped, RecoveryCompleted
 from eventstore.record import NewEvent
 from eventstore.store import EventStore, now_microseconds
+from manager import prunes
 from manager.checkpointing import checkpoints_of
 from manager.evidence import require_evidence
 from manager.home import Home
@@ -29,6 +30,7 @@ from projections.agents import AgentsProjection
 def open_log(home: Home, identity: HomeIdentity, url: str) -> EventStore:
     """The log of a home whose lock we hold, for appending. Raises what `EventStore.open` raises, and `KeyUnusable`."""
     require_evidence(home, identity, url)
+    prunes.require_vouched(home, url)
     return EventStore.open(
         url,
         home=identity.id,

@@ -2,11 +2,13 @@
 
 A list is a file of the home, durable before the events go; it is removed after the directories. Whatever a prune that
 was killed has left, the next one does: what is in a list and not in the log goes. Versions before made no lists.
+A list also says where the export is, for as long as the log's head outside the database does not show the prune.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -24,6 +26,7 @@ from manager.process.attempt_lock import shim_alive
 _LIST = re.compile(r"\.?prune\.([0-9]+)\.[0-9a-f]{8}(\.[0-9]+\.partial)?")  # the number is the maker's
 _ID = re.compile(r"[0-9a-f]{16}")
 _IDS_A_QUERY = 500
+_EXPORT = "export "  # and its path as JSON, in the first line
 
 
 class Removed(NamedTuple):
@@ -33,12 +36,28 @@ class Removed(NamedTuple):
     left: tuple[str, ...]
 
 
-def intend(home: Home, ids: Sequence[str]) -> None:
-    """List agents whose events are about to go. Raises `FileUnwritable`."""
-    if not ids:
+def intend(home: Home, ids: Sequence[str], export: Path | None = None) -> None:
+    """List agents whose events are about to go, to `export` if they are not gone yet. Raises `FileUnwritable`."""
+    if not ids and export is None:
         return
     with new_file(home.path / f"prune.{os.getpid()}.{secrets.token_hex(4)}") as file:
+        if export is not None:
+            file.write(f"{_EXPORT}{json.dumps(str(export.absolute()))}\n".encode())
         file.write("".join(f"{agent_id}\n" for agent_id in ids).encode())
+
+
+def exports(home: Home) -> list[Path]:
+    """Where prunes that may not have come to their end have put what they removed."""
+    found = []
+    for name in sorted(os.listdir(home.path)):
+        if _LIST.fullmatch(name) and not name.endswith(".partial"):
+            with contextlib.suppress(
+                OSError, ValueError, TypeError
+            ):  # one that was removed or damaged says nothing
+                first = (home.path / name).read_text().partition("\n")[0]
+                if first.startswith(_EXPORT):
+                    found.append(Path(json.loads(first.removeprefix(_EXPORT))))
+    return found
 
 
 def left_unlisted(home: Home, reader: Reader) -> list[str]:
@@ -66,6 +85,7 @@ def finish(home: Home, reader: Reader) -> Removed:
                 is_done = False
         if is_done:
             _sync(home.agents)
+            _sync(home.head)  # which must show the prune when nothing else does any more
             crash_point("tool.before_list_removed")
             path.unlink()
             crash_point("tool.after_list_removed")
@@ -125,9 +145,9 @@ def _remove(directory: Path) -> str | None:
     return None
 
 
-def _sync(directory: Path) -> None:
+def _sync(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             crash_point("tool.before_directories_sync")
             os.fsync(descriptor)

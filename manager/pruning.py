@@ -22,7 +22,7 @@ from eventstore.reader import Reader
 from eventstore.record import Head, NewEvent, rfc3339
 from eventstore.statements import Statements
 from eventstore.store import EventStore
-from manager import exporting, homeidentity, offline, prunedfiles, signing
+from manager import exporting, homeidentity, offline, prunedfiles, prunes, signing
 from manager.checkpointing import checkpoints_of
 from manager.evidence import known_head
 from manager.home import Home
@@ -156,6 +156,7 @@ def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path
     if known_head(home) is None:
         raise NoDatabase(f"cannot prune {home.path}: nothing was recorded there yet")
     identity = homeidentity.read(home.identity)
+    prunes.require_vouched(home, url)
     store = EventStore.open(
         url,
         home=identity.id,
@@ -186,7 +187,7 @@ def prune_home(home: Home, url: str, *, actor: str, before: Moment, export: Path
             wanted=wanted,
             export=export,
             key=signing.of_environment(),
-            intend=lambda ids: prunedfiles.intend(home, ids),
+            intend=lambda ids: prunedfiles.intend(home, ids, export),
         )
         now = prunedfiles.finish(home, reader)
         return found._replace(removed=Removed(earlier.directories + now.directories, now.left))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -17,12 +17,13 @@ from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
 from eventstore.revision import UNGUARDED
-from manager import comparing
+from manager import comparing, prunes
 from manager.checkpointing import path_of
 from manager.comparing import Known
 from manager.errors import HomeError
 from manager.evidence import known_head, require_log
 from manager.home import Home
+from manager.prunes import Prune
 from projections.checking import differences
 
 _SHOWN = 5
@@ -50,7 +51,8 @@ class Verification(NamedTuple):
 
     `verdict` is about the events, also compared with `known`, the head that is kept outside of the log (None: there is
     none yet), and with the `checkpoints`; `faults` are about these, the database itself and the rows that are made from
-    the events, a line each. `start`: the checkpoint before which nothing was computed.
+    the events, a line each. `start`: the checkpoint before which nothing was computed. `pruned`: what the log tells
+    of events that were removed.
     """
 
     verdict: Verdict
@@ -58,6 +60,7 @@ class Verification(NamedTuple):
     faults: tuple[str, ...]
     checkpoints: Known | None = None
     start: Checkpoint | None = None
+    pruned: tuple[Prune, ...] = ()
 
     @property
     def is_intact(self) -> bool:
@@ -141,7 +144,9 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
     lost = trust.lost(ours, written)
     start = ours.to_begin_at(reader, wanted.key) if wanted.from_checkpoint else None
     unsaid = trust.unsaid(reader)
+    pruned = prunes.told(home, url, reader)
     faults = [*ours.faults, *(fault for fault in (lost, unsaid) if fault is not None)]
+    faults += _unvouched(home, pruned, ours, wanted.key)
     verdict = segments.verify(url, start=1 if start is None else start.head.position + 1)
     if verdict.is_intact:
         verdict = trust.contradicted(
@@ -152,7 +157,19 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
         faults += more
         if verdict.is_intact:
             verdict = trust.contradicted(reader, verdict, _still_there(reader, wanted.against, others))
-    return Verification(verdict, known, tuple(faults), ours, start)
+    return Verification(verdict, known, tuple(faults), ours, start, tuple(pruned))
+
+
+def _unvouched(home: Home, pruned: Sequence[Prune], ours: Known, key: Key | None) -> Iterator[str]:
+    """What was removed and may not have been pruned: nothing outside the log says so or, with `key`, no signature."""
+    wrong = dict(prunes.unvouched(home, pruned))
+    yield from wrong.values()
+    signed = max((one.head for one in ours.signed), default=None)
+    for one in pruned:
+        if key is not None and one not in wrong and not ours.is_signed_at(one.event.position):
+            why = prunes.not_exported(home, one, pruned, signed)
+            if why is not None:
+                yield f"not signed: it lacks {one.words}, and no checkpoint of that is signed with the key: {why}"
 
 
 def _still_there(reader: Reader, path: Path, known: Iterable[Head]) -> Iterator[Head]:

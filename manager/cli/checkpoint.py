@@ -21,10 +21,12 @@ def checkpoint_command(*, key: str | None) -> int:
     from manager import signing
     from manager.checkpointing import write_checkpoint
     from manager.home import Home
+    from manager.prunes import require_vouched
 
-    session = current()
+    session, home = current(), Home(current().home)
     signer = None if key is None else signing.load(Path(key).expanduser())
-    checkpoint = write_checkpoint(Home(session.home), session.database, key=signer)
+    require_vouched(home, session.database)
+    checkpoint = write_checkpoint(home, session.database, key=signer)
     if checkpoint is None:
         say("outlive: nothing has been recorded yet, so there is nothing to answer for")
         return exit_codes.DONE

@@ -74,11 +74,13 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
     from eventstore.store import EventStore
     from manager.evidence import known_head
     from manager.home import Home
+    from manager.prunes import require_vouched
     from projections import checking, rebuild
 
     session = current()
     home = Home(session.home)
     head = None if known_head(home) is None else home.head
+    require_vouched(home, session.database)
     try:
         store = EventStore.open(session.database, home="", host="", create=False, head=head)
     except NoDatabase:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eventstore.record import rfc3339
 from manager.cli import exit_codes
 from manager.cli.options import FILE, POSITION
+from manager.cli.sanitize import one_line
 from manager.cli.session import Session, complain, current, say, shared_options, write, write_json
 from projections.quantities import counted
 
 if TYPE_CHECKING:
     from eventstore.checkpoints import Key
     from manager.comparing import Known
+    from manager.prunes import Prune
     from manager.verification import Verification
 
 
@@ -103,6 +106,7 @@ def _show(session: Session, found: Verification) -> None:
                 "known_head": outside,
                 "from_checkpoint": None if found.start is None else found.start.as_json(),
                 "checkpoints": _checkpoints(found),
+                "pruned": [_pruned(one, found) for one in found.pruned],
             }
         )
     elif found.is_intact:
@@ -114,6 +118,27 @@ def _show(session: Session, found: Verification) -> None:
             parts.append(f"in agreement with {counted(len(found.checkpoints.all), 'checkpoint')}")
             parts += _signed(found.checkpoints)
         write(", ".join(parts))
+    if not session.json:
+        for one in found.pruned:
+            kind = "a signed checkpoint" if _pruned(one, found)["signed"] else "no signed checkpoint"
+            write(one_line(f"pruned: {one.words}; {kind} covers that event"))
+
+
+def _pruned(one: Prune, found: Verification) -> dict[str, Any]:
+    known = found.checkpoints if found.verdict.is_intact else None
+    is_signed = known is not None and known.is_signed_at(one.event.position)
+    return {
+        "position": one.position,
+        "events": one.events,
+        "by": {
+            "position": one.event.position,
+            "actor": one.event.actor,
+            "at": rfc3339(one.event.recorded_at),
+        },
+        "export": one.export,
+        "export_sha256": one.export_sha256,
+        "signed": is_signed,
+    }
 
 
 def _signed(known: Known) -> list[str]:

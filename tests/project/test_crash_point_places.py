@@ -57,6 +57,7 @@ ALLOWED = {
     "manager.process.child._execute_file": "the point is before the call; after it there is only the agent",
     "manager.process.launcher._reap": "the last call finds nobody",
     "manager.checkpointing.write_checkpoint": THE_CALLED_HAVE_THEM,
+    "manager.prunes.require_vouched": THE_CALLED_HAVE_THEM,
     "manager.newfile.write": IN_A_NEW_FILE,
     "manager.prunedfiles.intend": IN_A_NEW_FILE,
     "manager.pruning.prune": IN_A_NEW_FILE,
