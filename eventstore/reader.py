@@ -170,6 +170,10 @@ class Reader:
         """Whether the triggers that keep the log from being changed are there, unchanged, and no others."""
         return self._source.is_guarded()
 
+    def replaced_views(self) -> list[str]:
+        """Names of the views for reports that are not as the schema has them; in PostgreSQL that cannot be told."""
+        return self._source.replaced_views()
+
     def compare(self, known: Head) -> Verdict:
         """Whether the log still holds what it was known to be; nothing else is computed."""
         head = self.head()

@@ -40,6 +40,12 @@ def is_guarded(url: str) -> bool:
         return source.is_guarded()
 
 
+def replaced_views(url: str) -> list[str]:
+    """Names of the views for reports that are not as they should be. For a database at `HEAD`."""
+    with closing(source_of(url)) as source:
+        return source.replaced_views()
+
+
 def backend_for(url: str) -> Backend:
     """The backend that serves `url`; nothing is opened yet. Raises `InvalidRequest` for a scheme that none serves."""
     if url.startswith("sqlite:"):

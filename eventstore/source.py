@@ -35,6 +35,9 @@ class Source(Protocol):
     def is_guarded(self) -> bool:
         """Whether the triggers that keep the log from being changed are there as the schema has them, and no others."""
 
+    def replaced_views(self) -> list[str]:
+        """Names of the views for reports that are not as the schema has them, where that can be told."""
+
     def snapshot(self) -> AbstractContextManager[None]:
         """Queries inside see one moment of the database."""
 

@@ -98,7 +98,7 @@ class SqliteBackend(Writing):
 
     def _is_guarded(self) -> bool:
         with closing(SqliteSource(self._path)) as source:
-            return source.is_guarded()
+            return source.is_guarded() and not source.replaced_views()
 
     @contextmanager
     def write(

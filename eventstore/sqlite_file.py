@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDamaged, StoreUnavailable
-from eventstore.revision import TRIGGERS
+from eventstore.revision import TRIGGERS, replaced_views
 
 BUSY_SECONDS = 5.0  # for writers that are not ours and take no lock file; ours queue before SQLite is asked
 
@@ -169,6 +169,10 @@ class SqliteSource:
         """Whether the triggers are those of the schema."""
         triggers = self.fetch("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
         return sha256(repr(triggers).encode()).hexdigest() == TRIGGERS
+
+    def replaced_views(self) -> list[str]:
+        """See `Source.replaced_views`."""
+        return replaced_views(dict(self.fetch("SELECT name, sql FROM sqlite_master WHERE type = 'view'")))
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from eventstore.errors import InvalidRequest, NoDatabase, StoreDamaged
 from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
 from eventstore.record import Head
-from eventstore.revision import UNGUARDED
+from eventstore.revision import UNGUARDED, replaced
 from manager import comparing, prunes
 from manager.checkpointing import path_of
 from manager.comparing import Known
@@ -196,4 +196,6 @@ def _with_database(found: Verification, reader: Reader) -> Verification:
         faults = _some(f"{difference}; run `outlive rebuild`" for difference in differences(reader))
     if not reader.is_guarded():
         faults.append(f"{UNGUARDED}; once all else is as it was written, `outlive db upgrade` puts them back")
+    if views := reader.replaced_views():
+        faults.append(replaced(views))
     return found._replace(faults=tuple(faults))

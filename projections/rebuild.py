@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 
 from sqlalchemy import Connection, MetaData, Table, inspect
 
 from eventstore.errors import StoreUnavailable
 from eventstore.inline import pages, write_checkpoint
+from eventstore.migrating import put_back_views
 from eventstore.statements import Statements
 from eventstore.store import EventStore
 from projections import lines
@@ -21,14 +23,17 @@ _NEAR = 1000  # events left for the transaction that swaps, which holds the writ
 def rebuild(store: EventStore, names: Collection[str] = ()) -> int:
     """Fold the log into new tables beside the live ones, then put the new rows in place; the position they stand at.
 
-    The error lines that are kept beside texts are told anew from these. `names`: only these projections. Readers see
-    the old rows until the swap, which is one transaction. Appends wait for the last few events and the swap only.
+    The error lines that are kept beside texts are told anew from these; views that were replaced are put back. `names`:
+    only these projections. Readers see the old rows until the swap, which is one transaction. Appends wait for the last
+    few events and the swap only.
     """
     buildings = [_Building(kind) for name, kind in KINDS.items() if not names or name in names]
     with store.write() as connection:
         for building in buildings:
             building.create(connection)
         lines.mend(Statements(connection))
+    with closing(store.reader()) as reader:
+        are_replaced = bool(reader.replaced_views())
     position = 0
     while (head := store.head().position) - position > _NEAR:
         for page in _chunks(position, head):
@@ -44,6 +49,8 @@ def rebuild(store: EventStore, names: Collection[str] = ()) -> int:
         _forget_strangers(statements)
         if not names:
             _mend_epochs(statements)
+            if are_replaced:
+                put_back_views(connection)
     return int(head)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from eventstore.errors import InvalidRequest
+from eventstore.errors import InvalidRequest, StoreDamaged
 from eventstore.reader import Reader
 from eventstore.record import rfc3339
+from eventstore.revision import replaced
 from projections.reports import LATEST, PERIODS, Column, Definition, definition_of, query
 
 Row = tuple[Any, ...]
@@ -75,9 +76,12 @@ def report(
 ) -> Report:
     """The report `name` grouped by `by`, of what happened from `since` until `until`; `now` ends what still runs.
 
-    Raises `InvalidRequest` for a report or a grouping that there is not, and a period that ends before it begins.
+    Raises `InvalidRequest` for a report or a grouping that there is not, and a period that ends before it begins;
+    `StoreDamaged` where somebody has replaced the views that it is made from.
     """
     found = nothing(name, by=by, since=since, until=until)
+    if views := reader.replaced_views():
+        raise StoreDamaged(f"cannot report {name}: {replaced(views)}")
     period = {"since": since or 0, "until": LATEST if until is None else until, "now": now}
     with reader.snapshot():
         # None of those that follow has taken in anything yet: as of nothing.

@@ -52,8 +52,8 @@ def current_command() -> int:
 def upgrade_command() -> int:
     """Bring the database up to this release; a newer one is refused. A second time changes nothing.
 
-    Triggers that keep the log from being changed are put back where they are not as they should be. Agents run on. For
-    a new schema no coordinator may hold the home: it believes in the one that it has opened.
+    Triggers that keep the log from being changed, and views for reports, are put back where they are not as they should
+    be. Agents run on. For a new schema no coordinator may hold the home: it believes in the one that it has opened.
     """
     from eventstore import schema, trust
     from eventstore.revision import HEAD
@@ -66,6 +66,7 @@ def upgrade_command() -> int:
         home.prepare()
     before = schema.current(session.database)
     is_bare = before == HEAD and not schema.is_guarded(session.database)
+    views = schema.replaced_views(session.database) if before == HEAD else []
     known = known_head(home) if before is None else None
     if known is not None and known.position:
         raise trust.gone(known, home.database)
@@ -79,12 +80,20 @@ def upgrade_command() -> int:
         after = schema.upgrade(session.database)
     if session.json:
         write_json(
-            {"schema": "outlive.db/1", "before": before, "current": after, "triggers_put_back": is_bare}
+            {
+                "schema": "outlive.db/1",
+                "before": before,
+                "current": after,
+                "triggers_put_back": is_bare,
+                "views_put_back": views,
+            }
         )
     elif before != after:
         write(f"{before or 'none'} → {after}")
     else:
-        write(f"{after}\t{'put back the triggers that guard the log' if is_bare else '(nothing to do)'}")
+        done = ["put back the triggers that guard the log"] * is_bare
+        done += [f"put back the views {', '.join(views)}"] * bool(views)
+        write(f"{after}\t{' and '.join(done) or '(nothing to do)'}")
     return exit_codes.DONE
 
 

@@ -151,7 +151,7 @@ def _space(home: Home) -> Check:
 
 
 def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
-    from eventstore.revision import HEAD, UNGUARDED
+    from eventstore.revision import HEAD, UNGUARDED, replaced
 
     yield Check("schema", "ok", f"{HEAD}, as this release needs it")
     if session.database_url is None:
@@ -171,10 +171,12 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
     head, base = reader.head(), reader.base().position
     gone = f" after {base} that were pruned" if base else ""
     detail = f"{counted(head.position - base, 'event')}{gone}, head {head.hash.hex()[:16]}…"
-    yield Check("log", "ok", f"{detail}; `outlive verify` checks them all")
+    yield Check("log", "ok", f"{detail}; not read here: `outlive verify` checks them all")
     if not reader.is_guarded():
         advice = "run `outlive verify` to see whether it was, then `outlive db upgrade` to put them back"
         yield Check("triggers", "bad", f"{UNGUARDED}; {advice}")
+    if views := reader.replaced_views():
+        yield Check("views", "bad", replaced(views))
     yield _projections(reader, head.position)
     yield _head_outside(reader, home)
     leftovers = unknown_attempts(home, reader)

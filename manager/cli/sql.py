@@ -29,6 +29,7 @@ def sql_command(*, statement: str, limit: int, timeout: float, form: str | None)
     The connection can change nothing and reads no other file; on PostgreSQL, as far as its role may not.
     """
     from eventstore.query import QueryTimedOut, ask
+    from eventstore.revision import replaced
     from manager.errors import TimedOut
     from manager.freshness import bring_up_to_date
 
@@ -36,6 +37,8 @@ def sql_command(*, statement: str, limit: int, timeout: float, form: str | None)
     chosen = chosen_format(session, form, "table")
     view = session.view()
     tell_what_is_missing(bring_up_to_date(view.reader, session.database))
+    if views := view.reader.replaced_views():
+        say(f"outlive: do not trust this: {replaced(views)}")
     try:
         answer = ask(session.database, statement, limit=limit, seconds=timeout)
     except QueryTimedOut as error:

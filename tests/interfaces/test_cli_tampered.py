@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -99,3 +100,26 @@ def test_why_failed_on_an_event_that_is_no_json(home: Path) -> None:
     position = _tampered(home, NO_JSON)
     code, out = at(home, "why", "a")
     assert (code, f"cannot read the event at position {position}" in out) == (6, True), out
+
+
+@pytest.mark.parametrize("change", ["CREATE VIEW {} AS {}", "CREATE TABLE {} AS {}", ""])
+@pytest.mark.parametrize("mend", [("rebuild",), ("db", "upgrade")])
+def test_reports_said_what_somebody_had_made_their_views_say(
+    home: Path, mend: tuple[str, ...], change: str
+) -> None:
+    """A view that is another, a table of its name or gone: reports refuse, all that check tell, it is put back."""
+    before = at(home, "report", "failures", "--json")
+    with closing(sqlite3.connect(home / "events.db")) as database:
+        [(text,)] = database.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'report_attempts'"
+        ).fetchall()
+        query = text.partition(" AS ")[2].replace("outcome,", "'COMPLETED' AS outcome,", 1)
+        assert query in text.replace("outcome,", "'COMPLETED' AS outcome,", 1)
+        database.executescript(f"DROP VIEW report_attempts; {change.format('report_attempts', query)}")
+    wanted = "somebody has replaced or removed the views report_attempts"
+    for words, code in ((("report", "failures"), 6), (("verify",), 6), (("doctor",), 1)):
+        found = at(home, *words)
+        assert (found[0], wanted in " ".join(found[1].split())) == (code, True), found
+    assert wanted in at(home, "sql", "SELECT * FROM report_attempts")[1]
+    assert at(home, *mend)[0] == 0
+    assert (at(home, "verify")[0], at(home, "report", "failures", "--json")[0]) == (0, before[0])
