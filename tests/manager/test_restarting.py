@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from eventstore.errors import InvalidRequest, NameInUse, UnknownAgent
+from eventstore.store import now_microseconds
 from manager import Manager, RestartPolicy, StartFailed
+from manager.commands import RequestStop, SendSignal
+from manager.deadlines import until_next_attempt
 from manager.door import open_door
+from manager.origin import Origin
 from projections.sentences import sentence
 from tests.support.agents import data, program, python, shell, types
 from tests.support.processes import eventually, runs
@@ -191,3 +195,28 @@ def test_an_agent_came_back_that_was_stopped_during_its_restart(manager: Manager
         assert types(manager, name)[-1] == state
         assert [one["cause"] for one in data(manager, name, "STOP_REQUESTED")] == ["restart", "user"]
     assert types(manager, "it").count("SIGTERM_SENT") == 2
+
+
+def test_an_attempt_that_fell_due_while_its_stop_was_being_recorded_is_not_started(
+    manager: Manager, home: Path
+) -> None:
+    """The timer rings between the order and its commit: what was called off stays so."""
+    slow = _policy(backoff_seconds=1.0)
+    manager.spawn(shell(home, "sleep 0.3; exit 1", restart=slow), "it")
+    other = manager.spawn(program(home, "sleep", "1000"), "other").id
+    eventually(lambda: manager.status("it").state == "BACKOFF", "the back-off begins")
+    agent = manager.status("it").id
+    coordinator = manager._coordinator
+    supervisor, by = coordinator.supervisor, Origin.of("test")
+
+    async def stop_late() -> None:
+        state = coordinator.ledger.states[agent]
+        time.sleep(until_next_attempt(state, now_microseconds()))  # noqa: ASYNC251 - the timer is due now, too
+        supervisor.turn.record(other, SendSignal(signal=10), by)  # a commit; the next one comes after a pause
+        supervisor.stops.request(agent, RequestStop(), by)
+
+    coordinator.call(stop_late()).result()
+    assert manager.wait("it", timeout=30).state == "CANCELLED"
+    manager.recover()
+    assert types(manager, "it").count("SPAWNING") == 1
+    assert [agent for _, agent in living(home)] == [other]

@@ -68,6 +68,26 @@ def test_an_agent_that_ignores_sigterm_is_killed_by_the_deadlines(manager: Manag
     assert list(living(home)) == []
 
 
+def test_the_children_of_a_deaf_agent_get_their_last_word(manager: Manager, home: Path) -> None:
+    """Stage 2 is SIGTERM to the whole tree, to each process of it, before anybody is killed; stage 1 was not theirs."""
+    child = (
+        "import signal, sys, time\n"
+        "signal.signal(15, lambda *_: (print('child: bye', flush=True), sys.exit(0)))\n"
+        "print('child: up', flush=True)\ntime.sleep(1000)\n"
+    )
+    parent = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(15, lambda *_: print('parent: deaf', flush=True))\n"
+        f"subprocess.Popen([sys.executable, '-I', '-S', '-c', {child!r}], start_new_session=True)\n"
+        "while True: time.sleep(1000)\n"
+    )
+    _started(manager, home, python(home, parent))
+    status = manager.stop("it", grace=(0.5, 20.0, 20.0))
+    assert status.state == "KILLED"
+    said = (home / status.directory / "stdout.log").read_text().splitlines()
+    assert said == ["child: up", "parent: deaf", "parent: deaf", "child: bye"]
+
+
 def test_a_stopped_process_is_ended_all_the_same(manager: Manager, home: Path) -> None:
     """A process under SIGSTOP cannot see SIGTERM; a stop wakes it, and it leaves at stage one."""
     _started(manager, home, python(home, POLITE))
