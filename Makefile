@@ -49,8 +49,9 @@ demo: $(INSTALLED)
 test: check
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+# A part is run whole: also what `make test` runs of it.
 faults: $(INSTALLED)
-	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m faults $(PYTEST_ARGS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m $(if $(PYTEST_ARGS),'faults or not faults',faults) $(PYTEST_ARGS)
 
 storm: $(INSTALLED)
 	@$(RUN) -m tests.faults.storm --kills $(STORM_KILLS) --database $(STORM_DATABASE) --workers $(WORKERS) $(if $(STORM_SEED),--seed $(STORM_SEED))
