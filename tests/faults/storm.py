@@ -23,6 +23,7 @@ from tests.faults.storm_run import Storm
 from tests.support.cluster import Cluster, running_cluster
 
 KILLS_A_RUN = 100
+LEAST_A_KILL = 0.1  # starts, and exits: who is killed before anything was done shows little
 
 
 def one_run(parent: Path | None, seed: int, kills: int, database: str | None = None) -> Counter[str]:
@@ -35,9 +36,20 @@ def one_run(parent: Path | None, seed: int, kills: int, database: str | None = N
         try:
             storm.rage()
             storm.judge()
+            require_work(storm.counts)
         finally:
             storm.clean_up()
         return storm.counts
+
+
+def require_work(counts: Counter[str]) -> None:
+    """Raises AssertionError when there were too few starts or exits for the kills to show anything."""
+    exits = sum(count for name, count in counts.items() if name.startswith("exits "))
+    least = int(LEAST_A_KILL * counts["kills"])
+    assert min(counts["starts"], exits) >= least, (
+        f"cannot judge by {counts['kills']} kills: in {counts['starts']} starts and {exits} exits, at least {least} of "
+        "each, too little was done; run it again when the machine is less busy"
+    )
 
 
 def _one_run_or_violation(

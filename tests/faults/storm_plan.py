@@ -63,8 +63,8 @@ COMMANDS = {
     "ps": 1,
     "verify": 1,
 }
-PAUSES = ((0.25, 0.0, 0.02), (0.5, 0.05, 0.2), (0.25, 0.1, 0.4))  # share, least and most seconds
-RECOVERY_SECONDS = 0.12  # from the fork of a coordinator until it has long opened its home
+AT_ONCE = 0.4  # of the blows; the others are struck when something was done since the one before
+PAUSE = 2.0  # at the most, most are short; like all pauses it counts the time in which a coordinator opens the home
 
 _T = TypeVar("_T")
 
@@ -87,11 +87,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Step:
-    """Orders, commands beside them, a pause, and a blow. `opens`: whether a coordinator is there for it."""
+    """Orders, commands beside them, a pause, and a blow. `opens`: whether a coordinator is there for it.
+
+    `waits`: for a start or an exit, before the pause. Pauses are multiples of the time that an opening takes.
+    """
 
     orders: tuple[Order, ...]
     commands: tuple[Order, ...]
     opens: bool
+    waits: bool
     pause: float
     blow: Blow
     pick: float
@@ -114,10 +118,11 @@ def _step(chance: random.Random) -> Step:
         orders=tuple(_order(chance, ASKS) for _ in range(chance.randint(1, 3))),
         commands=tuple(_order(chance, COMMANDS) for _ in range(chance.randint(1, 2))) if has_commands else (),
         opens=not (has_commands and chance.random() < 0.5),
-        pause=_pause(chance),
+        waits=chance.random() >= AT_ONCE,
+        pause=PAUSE * chance.random() ** 3,
         blow=blow,
         pick=chance.random(),
-        recovery_pause=chance.uniform(0, RECOVERY_SECONDS),
+        recovery_pause=chance.random(),
         order_of_death=chance.randrange(1 << 30),
         keeps_snapshot=chance.random() < 0.1,
     )
@@ -127,16 +132,6 @@ def _order(chance: random.Random, asks: dict[str, int]) -> Order:
     count = chance.choice((1, 1, 1, 2, 4))
     kinds = tuple((chance.choice(tuple(BEHAVIOURS)), chance.random()) for _ in range(count))
     return Order(_weighted(chance, asks), chance.random(), count, chance.random() < 0.4, kinds)
-
-
-def _pause(chance: random.Random) -> float:
-    share, (_, least, most) = chance.random(), PAUSES[0]
-    for part, low, high in PAUSES:
-        least, most = low, high
-        if share < part:
-            break
-        share -= part
-    return chance.uniform(least, most)
 
 
 def _weighted(chance: random.Random, weights: dict[_T, int]) -> _T:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tests.faults import targets
 from tests.faults.driven import CoordinatorGone, Driven
 from tests.faults.run import Run
+from tests.faults.storm_pace import Pace
 from tests.faults.storm_plan import Order, Step, behaviour, steps
 from tests.faults.targets import Target
 from tests.support.preloaded import Child, preloaded
@@ -21,7 +22,6 @@ from tests.support.preloaded import Child, preloaded
 MANY = 12  # agents at a time
 ENSURED = ("ends with 7", "runs", "is restarted")  # what `ensure` is asked for, by the number in its name
 COMMAND_SECONDS = 60.0
-SLOWER = 3.0  # as which everything is with a server; who is killed at once has done nothing yet
 STARTED = "SELECT data FROM events WHERE type = 'STARTED'"
 REFUSALS = ("InvalidRequest", "NameInUse", "StartFailed", "TimedOut", "UnknownAgent")
 CRASHED, DAMAGED = 125, 6  # exit codes of `outlive` that nothing here may lead to
@@ -43,7 +43,7 @@ class Storm:
         self._coordinator: Driven | None = None
         self._commands: list[Command] = []
         self._names = 0
-        self._pace = 1.0 if run.database is None else SLOWER
+        self._pace = Pace(run)
         self._wrong: list[str] = []
         self.counts: Counter[str] = Counter()
 
@@ -77,12 +77,17 @@ class Storm:
         if step.opens and self._coordinator is None:
             self._end_commands()
             self._coordinator = self._open()
+            begun = time.monotonic()
             self._coordinator.answer(0)
+            self._pace.opened(time.monotonic() - begun)
+        self._pace.begin()
         for order in step.orders:
             self._give(order)
         for order in step.commands:
             self._start(order)
-        time.sleep(step.pause * self._pace)
+        if step.waits:
+            self._pace.await_work(self._is_hopeless)
+        self._pace.pause(step.pause)
         self._blow(step)
         if step.keeps_snapshot and self._run.has_log():
             self._run.snapshot()
@@ -115,6 +120,7 @@ class Storm:
                 return
         with contextlib.suppress(CoordinatorGone):  # found out, and told, at the next look
             self._coordinator.send(ask, **content)
+            self._pace.ordered(ask)
 
     def _start(self, order: Order) -> None:
         """An `outlive` command, which acts for itself where there is no coordinator."""
@@ -139,6 +145,7 @@ class Storm:
                 stderr=log.fileno(),
             )
         self._commands.append(Command(arguments[0], process))
+        self._pace.ordered(arguments[0])
 
     # --- agents -----------------------------------------------------------------------------------------------------
 
@@ -177,7 +184,7 @@ class Storm:
             self._strike(self._coordinators())
             self._end_commands()
             self._coordinator = self._open()
-            time.sleep(step.recovery_pause * self._pace)
+            self._pace.pause(step.recovery_pause)
             self.counts["coordinator while it opened its home"] += 1
             self._strike(self._coordinators())
             return
@@ -197,6 +204,9 @@ class Storm:
         if self._coordinator is not None and self._coordinator.pid in {target.pid for target in hit}:
             self._coordinator.mourn()
             self._coordinator = None
+
+    def _is_hopeless(self) -> bool:
+        return self._coordinator is None and not any(c.process.poll() is None for c in self._commands)
 
     def _coordinators(self) -> list[Target]:
         if self._coordinator is None:

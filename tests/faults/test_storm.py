@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.faults import storm, targets
 from tests.faults.run import Run
+from tests.faults.storm_pace import Pace
 from tests.support.cluster import Cluster
 from tests.support.tally import Tally
 
-RUNS = 6  # `make storm` has a hundred
+RUNS, KILLS = 6, 70  # `make storm` has a hundred runs of a hundred
 SHIMS = 40
 POSTGRES_KILLS = 12
 
@@ -21,7 +23,7 @@ POSTGRES_KILLS = 12
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_a_storm_of_kills(tmp_path: Path, tally: Tally, seed: int) -> None:
     """Whatever it was at: nothing runs twice, nothing is guessed, nothing is forgotten, nothing is left."""
-    counts = storm.one_run(tmp_path, seed, storm.KILLS_A_RUN)
+    counts = storm.one_run(tmp_path, seed, KILLS)
     told = ("starts", "killed: coordinator", "killed: command", *(name for name in counts if "exits" in name))
     more = {re.sub(r"\W+", "_", name): counts[name] for name in told}
     tally("3 anything killed at random", runs=counts["kills"], **more)
@@ -37,6 +39,33 @@ def test_a_storm_of_kills_over_a_log_in_postgresql(tmp_path: Path, tally: Tally,
     counts = storm.one_run(tmp_path, 1, POSTGRES_KILLS, url)
     tally("3 anything killed at random, the log in PostgreSQL", runs=counts["kills"])
     cluster.drop(url)
+
+
+def test_the_next_kill_came_before_what_was_ordered_had_begun(tmp_path: Path) -> None:
+    """On a busy machine most did: now they wait for a start or an exit, after those that the recovery found."""
+    with Run.create(tmp_path, seed=1) as run, run.coordinator() as coordinator:
+        pace = Pace(run)
+        coordinator.ask("wait", agents=coordinator.spawn(run.agent("--exit-after", "0"), names=["earlier"]))
+        pace.begin()
+        item = {"name": "it", "spec": run.agent("--exit-after", "0", "--code", "7")}
+        number = coordinator.send("spawn", items=[item], wait=False)
+        pace.ordered("spawn")
+        pace.await_work(lambda: False)
+        done = len(run.bodies("STARTED") + run.bodies("ZOMBIE_REAPED"))
+        [agent] = coordinator.answer(number)["agents"]
+        coordinator.ask("wait", agents=[agent])
+        coordinator.close()
+        run.judge()
+    assert done > len(("earlier started", "earlier ended"))
+
+
+def test_a_storm_in_which_hardly_anything_was_done_passed() -> None:
+    """Its kills show little: it says so."""
+    enough = Counter({"kills": 100, "starts": 10, "exits known, by its shim": 8, "exits unknown": 2})
+    storm.require_work(enough)
+    for lack in ("starts", "exits unknown"):
+        with pytest.raises(AssertionError, match="too little was done"):
+            storm.require_work(enough - Counter({lack: 1}))
 
 
 def test_a_lost_shim_hides_no_exit_code_from_a_coordinator_that_watches(tmp_path: Path, tally: Tally) -> None:
