@@ -119,3 +119,18 @@ def test_a_program_that_cannot_be_executed_is_not_tried_again() -> None:
     """No such file stays no such file: the policy does not apply to failed starts of that kind."""
     state = after([], rule=RestartRule(mode="always"))
     assert [e.TYPE for e in decide(state, COMMANDS["failed start"], NOW)] == ["FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (do.ReportFailedStart(phase="exec", errno=2, message="No such file or directory"), "cannot execute "),
+        (do.ReportFailedStart(phase="shim", errno=None, message="the shim ended"), "the shim ended"),
+    ],
+)
+def test_a_start_that_failed_says_what_could_not_be_done(failure: do.ReportFailedStart, message: str) -> None:
+    """Where the system refused something; what we say ourselves is said as it is."""
+    (failed,) = decide(STATES["requested"], failure, NOW)
+    assert isinstance(failed, AgentFailed)
+    assert failed.message.startswith(message)
+    assert failed.message.endswith(failure.message)
