@@ -23,22 +23,14 @@ from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.memory import NOTHING, Disproved, First
 from eventstore.postgres_batch import BatchingLink
 from eventstore.postgres_door import Door
+from eventstore.postgres_errors import ERRORS, is_lost, place_of, translate
 from eventstore.postgres_session import WHOSE, Session, end
-from eventstore.postgres_source import (
-    ERRORS,
-    PostgresSource,
-    connect,
-    is_lost,
-    place_of,
-    require_same_process,
-    translate,
-)
+from eventstore.postgres_source import LOCK_SECONDS, PostgresSource, connect, require_same_process
 from eventstore.reader import Reader
 from eventstore.source import schema_version
 from eventstore.statements import Statements
 from eventstore.writing import Writing
 
-LOCK_SECONDS = 6.0  # for the writer before; a transaction takes milliseconds
 AGAIN_SECONDS = (
     1.0  # for one that was waited for in vain before; the server gives the lock to all who wait in turn
 )

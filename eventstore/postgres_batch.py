@@ -18,7 +18,8 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.waiting import READY_R, WAIT_R, WAIT_RW
 
-from eventstore.postgres_source import ERRORS, Link, is_lost
+from eventstore.postgres_errors import ERRORS, is_lost
+from eventstore.postgres_source import Link
 from eventstore.statements import AMONG, Query
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Generic
 
 from eventstore.errors import StoreUnavailable
+from eventstore.postgres_errors import CONNECT_SECONDS
 from eventstore.postgres_session import Session
-from eventstore.postgres_source import CONNECT_SECONDS, Connected
+from eventstore.postgres_source import Connected
 
 AGAIN_SECONDS = (
     0.2  # for a connection that was lost to come back; meanwhile whoever writes is told that it is away

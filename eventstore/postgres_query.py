@@ -12,7 +12,8 @@ from typing import Any
 from psycopg import errors
 
 from eventstore.errors import InvalidRequest
-from eventstore.postgres_source import ERRORS, Link, Place, connect, place_of, translate
+from eventstore.postgres_errors import ERRORS, Place, place_of, translate
+from eventstore.postgres_source import LOCK_MILLISECONDS, Link, connect
 from eventstore.query import Answer, QueryTimedOut, Weighed, within
 
 _LATE_SECONDS = 5.0  # for the server to say that time is over
@@ -23,7 +24,9 @@ def ask(url: str, sql: str, *, limit: int, seconds: float) -> Answer:
     """See `eventstore.query.ask`."""
     place = place_of(url)
     milliseconds = max(1, int(seconds * 1000))
-    link = connect(Link, place, f"SET statement_timeout = {milliseconds}")
+    link = connect(
+        Link, place, f"SET statement_timeout = {milliseconds}; SET lock_timeout = {LOCK_MILLISECONDS}"
+    )
     return within(seconds, lambda: _ask(link, place, sql, limit, seconds))
 
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from psycopg import errors
 
 from eventstore.errors import StoreUnavailable
-from eventstore.postgres_source import ANSWER_SECONDS, ERRORS, Link, Place, translate
+from eventstore.postgres_errors import ERRORS, Place, translate
+from eventstore.postgres_source import ANSWER_SECONDS, Link
 
 END_SECONDS = 5  # for a session to end: it takes milliseconds, unless its process hangs
 assert END_SECONDS < ANSWER_SECONDS

@@ -1,4 +1,4 @@
-"""A PostgreSQL database: connecting, its errors in outlive's words, reading it. Needs psycopg (`outlive[postgres]`).
+"""A PostgreSQL database: connecting, and reading it.
 
 Loads no SQLAlchemy; a command that reads needs nothing else of PostgreSQL.
 """
@@ -11,54 +11,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from eventstore.errors import InvalidRequest, OutliveError, StoreDamaged, StoreUnavailable
+import psycopg
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+from psycopg.types.numeric import NumericBinaryLoader
+
+from eventstore.errors import StoreUnavailable
+from eventstore.postgres_errors import ERRORS, Place, is_lost, translate
 from eventstore.revision import POSTGRES_TRIGGERS
 from eventstore.statements import marked
-
-try:
-    import psycopg
-    from psycopg import errors
-    from psycopg.adapt import Loader
-    from psycopg.conninfo import conninfo_to_dict
-    from psycopg.pq import Format
-    from psycopg.types.numeric import NumericBinaryLoader
-except ImportError as error:
-    raise InvalidRequest(
-        f"cannot open a PostgreSQL database: {error}; install the extra: pip install 'outlive[postgres]'"
-    ) from error
 
 if TYPE_CHECKING:
     from psycopg.abc import RV, PQGen
 
-CONNECT_SECONDS = 5
-LOST_SECONDS = 5  # of silence after which a connection whose packets nobody acknowledges is given up
-SILENCE_SECONDS = LOST_SECONDS + 2 * 3  # the same where only an answer is waited for: probes are sent
 ANSWER_SECONDS = 8.0  # for one answer to a writer: it waits for the lock of another one for less
 READ_SECONDS = 300.0  # for the answer to a query
-_CONNECTION: dict[str, object] = {
-    "application_name": "outlive",
-    "connect_timeout": CONNECT_SECONDS,
-    "keepalives_idle": LOST_SECONDS,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": LOST_SECONDS * 1000,
-}
-ERRORS = (psycopg.Error,)
-
+LOCK_SECONDS = 6.0  # for a lock: that of the writer before, or of a table; a transaction takes milliseconds
+LOCK_MILLISECONDS = int(LOCK_SECONDS * 1000)
 _ONE = Decimal(1)
-_DAMAGE = (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted, errors.IndexCorrupted)
-_ASKED_WRONGLY = (psycopg.IntegrityError, psycopg.DataError, errors.RaiseException, errors.SyntaxError)
-_ADVICE: tuple[tuple[type[Exception], str], ...] = (
-    (errors.InsufficientPrivilege, "the role may not; see `outlive db grants`"),
-    (
-        errors.ReadOnlySqlTransaction,
-        "the server takes no writes (a standby?); name the one that does, or all of them",
-    ),
-    (errors.DiskFull, "the server's disk is full; try again when that is mended"),
-    (errors.TooManyConnections, "the server has no connection left; raise its max_connections"),
-)
 _TRIGGERS = """
     SELECT c.relname, t.tgname, t.tgtype, t.tgenabled, replace(p.prosrc, quote_ident(n.nspname) || '.', '')
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -68,26 +40,6 @@ _GENERATED = """
     SELECT 1 FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = to_regclass('events') AND a.attname = 'data_json' AND a.attgenerated = 's'
         AND pg_get_expr(d.adbin, d.adrelid) = '(data)::jsonb'"""
-
-
-class Place(NamedTuple):
-    """Where a database is: how to connect, and how to call it in messages, without any secret."""
-
-    parameters: dict[str, Any]
-    name: str
-
-
-def place_of(url: str) -> Place:
-    """What `postgresql://…` names. Raises `InvalidRequest`."""
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise InvalidRequest(
-            f"cannot open this PostgreSQL database: {error}; write postgresql://user@host/database"
-        ) from error
-    where = given.get("host") or given.get("hostaddr") or "the local socket"
-    name = f"PostgreSQL database {given.get('dbname') or given.get('user') or ''} at {where}"
-    return Place({**_CONNECTION, **given}, name)
 
 
 class Link(psycopg.Connection[tuple[Any, ...]]):
@@ -155,25 +107,6 @@ def connect(kind: type[Connected], place: Place, settings: str, **parameters: ob
     except ERRORS as error:
         raise translate(error, place, "connect to") or error from error
     return link
-
-
-def translate(error: BaseException, place: Place, action: str) -> OutliveError | None:
-    """Outlive's error for a driver's, saying what to do; None if it is not the driver's."""
-    if not isinstance(error, ERRORS):
-        return None
-    what = f"cannot {action} the {place.name}"
-    detail = " ".join(str(error).split())
-    if isinstance(error, _DAMAGE):
-        return StoreDamaged(f"{what}: {detail}; run `outlive verify`, or restore a copy")
-    if isinstance(error, _ASKED_WRONGLY):
-        return InvalidRequest(f"{what}: {detail}; the database refuses it")
-    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "try again when it is back")
-    return StoreUnavailable(f"{what}: {advice} ({detail or type(error).__name__})")
-
-
-def is_lost(error: psycopg.Error) -> bool:
-    """Whether nothing can be asked of the connection any more: it was cut, or an answer is still to come."""
-    return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
 
 
 class PostgresSource:
@@ -270,7 +203,11 @@ class PostgresSource:
                 self._link.close()
 
     def _connect(self) -> Link:
-        link = connect(Link, self._place, "SET default_transaction_read_only = on")
+        link = connect(
+            Link,
+            self._place,
+            f"SET default_transaction_read_only = on; SET lock_timeout = {LOCK_MILLISECONDS}",
+        )
         link.patience = READ_SECONDS
         if self._texts_as_bytes:
             link.adapters.register_loader("text", _Bytes)

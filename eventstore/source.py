@@ -58,7 +58,8 @@ def source_of(url: str) -> Source:
 
         return SqliteSource(path_of(url))
     if url.startswith("postgresql:"):
-        from eventstore.postgres_source import PostgresSource, place_of
+        from eventstore.postgres_errors import place_of
+        from eventstore.postgres_source import PostgresSource
 
         return PostgresSource(place_of(url))
     raise unsupported(url)

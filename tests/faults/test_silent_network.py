@@ -13,7 +13,8 @@ from contextlib import closing
 import pytest
 
 from eventstore.errors import StoreUnavailable
-from eventstore.postgres_source import ANSWER_SECONDS, CONNECT_SECONDS, SILENCE_SECONDS
+from eventstore.postgres_errors import CONNECT_SECONDS, SILENCE_SECONDS
+from eventstore.postgres_source import ANSWER_SECONDS
 from eventstore.store import EventStore
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.histories import new, note

@@ -19,7 +19,7 @@ from eventstore.errors import StoreUnavailable
 from eventstore.memory import NOTHING, First
 from eventstore.postgres import PostgresBackend
 from eventstore.postgres_batch import BatchingLink
-from eventstore.postgres_source import ERRORS
+from eventstore.postgres_errors import ERRORS
 from eventstore.statements import Query
 from eventstore.store import EventStore
 from tests.store.machine import Contract, Place

@@ -19,7 +19,7 @@ from eventstore.errors import (
     StoreUnavailable,
 )
 from eventstore.home_events import CoordinatorStarted
-from eventstore.postgres import LOCK_SECONDS
+from eventstore.postgres_source import LOCK_SECONDS
 from eventstore.reader import Reader
 from eventstore.store import EventStore
 from tests.store.conftest import Database

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from eventstore.errors import StoreUnavailable
+from eventstore.postgres_errors import place_of
 from eventstore.postgres_session import WHOSE, Session, end
-from eventstore.postgres_source import Link, connect, place_of
+from eventstore.postgres_source import Link, connect
 from eventstore.record import NewEvent
 from eventstore.store import EventStore
 from tests.support.cluster import Cluster

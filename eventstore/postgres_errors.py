@@ -1,0 +1,117 @@
+"""What a PostgreSQL URL names, and the driver's errors in outlive's words. Needs psycopg (`outlive[postgres]`)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from eventstore.errors import InvalidRequest, OutliveError, StoreDamaged, StoreUnavailable
+
+try:
+    import psycopg
+    from psycopg import errors
+    from psycopg.conninfo import conninfo_to_dict
+except ImportError as error:
+    raise InvalidRequest(
+        f"cannot open a PostgreSQL database: {error}; install the extra: pip install 'outlive[postgres]'"
+    ) from error
+
+CONNECT_SECONDS = 5
+LOST_SECONDS = 5  # of silence after which a connection whose packets nobody acknowledges is given up
+SILENCE_SECONDS = LOST_SECONDS + 2 * 3  # the same where only an answer is waited for: probes are sent
+_CONNECTION: dict[str, object] = {
+    "application_name": "outlive",
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": LOST_SECONDS,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": LOST_SECONDS * 1000,
+}
+ERRORS = (psycopg.Error,)
+
+_DAMAGE = (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted, errors.IndexCorrupted)
+_ASKED_WRONGLY = (psycopg.IntegrityError, psycopg.DataError, errors.RaiseException, errors.SyntaxError)
+_NO_WRITES = "the server takes no writes (a standby?); name the one that does, or all of them"
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
+    (errors.InsufficientPrivilege, "the role may not; see `outlive db grants`"),
+    (errors.ReadOnlySqlTransaction, _NO_WRITES),
+    (
+        errors.LockNotAvailable,
+        "a table is locked by another session, which pg_stat_activity shows; end that one, then try again",
+    ),
+    (errors.DiskFull, "the server's disk is full; try again when that is mended"),
+    (errors.TooManyConnections, "the server has no connection left; raise its max_connections"),
+    (errors.InvalidSchemaName, "no schema of its search_path exists; create it, or mend the URL's `options`"),
+)
+# What keeps a connection from being made has no code, in the driver: only libpq's and the server's words.
+_WORDS: tuple[tuple[str, str], ...] = (
+    ("password authentication failed", "the password is wrong; mend it in ~/.pgpass, or in the URL"),
+    ("no password supplied", "it wants a password; write it into ~/.pgpass (mode 0600), or into the URL"),
+    ("authentication failed", "the server does not take this user for who it is; mend the URL or pg_hba.conf"),
+    ("no pg_hba.conf entry", "the server does not let this host, user or encryption in; mend its pg_hba.conf"),
+    ("SSL was required", "the server does not speak TLS, which sslmode asks for; switch it on there, or mend sslmode"),
+    ("SSL error", "TLS cannot be agreed upon; mend the URL's sslmode, sslrootcert or sslcert"),
+    ("certificate", "its certificate cannot be checked; mend the URL's sslmode, sslrootcert or sslcert"),
+    ("invalid port number", "the URL's port is none; mend it"),
+    ("invalid integer value", "the URL has no number where one belongs; mend it"),
+    ("could not translate host name", "the name of the host is not known; mend the URL, or the name server"),
+    ("session is read-only", _NO_WRITES),
+    ("hot standby mode", _NO_WRITES),
+)  # fmt: skip
+_MISSING = (  # `database "x" does not exist`, `role "x" does not exist`
+    ('database "', "there is no such database; create it (createdb), or mend the URL"),
+    ('role "', "there is no such role; create it (createuser), or mend the URL"),
+)
+
+
+class Place(NamedTuple):
+    """Where a database is: how to connect, and how to call it in messages, without any secret."""
+
+    parameters: dict[str, Any]
+    name: str
+
+
+def place_of(url: str) -> Place:
+    """What `postgresql://…` names. Raises `InvalidRequest`, which quotes nothing of it: it may have a password."""
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise InvalidRequest(
+            "cannot open this PostgreSQL database: its URL cannot be read (what is in it is not shown: it may have a"
+            " password); write postgresql://user@host:port/database?name=value, and %40, %2F, %3A … for @, /, : …"
+            " in a password"
+        ) from None
+    where = given.get("host") or given.get("hostaddr") or "the local socket"
+    name = f"PostgreSQL database {given.get('dbname') or given.get('user') or ''} at {where}"
+    return Place({**_CONNECTION, **given}, name)
+
+
+def translate(error: BaseException, place: Place, action: str) -> OutliveError | None:
+    """Outlive's error for a driver's, saying what to do; None if it is not the driver's."""
+    if not isinstance(error, ERRORS):
+        return None
+    what = f"cannot {action} the {place.name}"
+    detail = " ".join(str(error).split())
+    if isinstance(error, _DAMAGE):
+        return StoreDamaged(f"{what}: {detail}; run `outlive verify`, or restore a copy")
+    if isinstance(error, _ASKED_WRONGLY):
+        return InvalidRequest(f"{what}: {detail}; the database refuses it")
+    if type(error) is psycopg.ProgrammingError:  # before anything was sent: what was to be connected to
+        return InvalidRequest(f"{what}: {detail}; mend the URL")
+    return StoreUnavailable(f"{what}: {_advice(error, detail)} ({detail or type(error).__name__})")
+
+
+def _advice(error: psycopg.Error, detail: str) -> str:
+    for kind, text in _ADVICE:
+        if isinstance(error, kind):
+            return text
+    if error.sqlstate is None:
+        words = _WORDS + (_MISSING if "does not exist" in detail else ())
+        for said, text in words:
+            if said in detail:
+                return text
+    return "try again when it is back"
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether nothing can be asked of the connection any more: it was cut, or an answer is still to come."""
+    return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
