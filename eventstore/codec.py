@@ -60,7 +60,7 @@ def encode(event: Event) -> tuple[str, int, str]:
         size = len(text.encode())
         adapter.validate_json(text)
     except (ValueError, TypeError) as error:  # pydantic's and Unicode's errors are ValueErrors
-        raise InvalidRequest(f"cannot record {name}: {error}; correct the value") from error
+        raise InvalidRequest(f"cannot record {name}: {_in_a_line(error)}; correct the value") from error
     if size > MAX_DATA_BYTES:
         raise InvalidRequest(
             f"cannot record {name}: {size} bytes, {MAX_DATA_BYTES} are allowed; put long texts into files"
@@ -87,9 +87,22 @@ def decode(
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         where = "" if position is None else f" at position {position}"
         raise StoreDamaged(
-            f"cannot read the {type_name} event{where}: {error}; run `outlive verify`", position=position
+            f"cannot read the {type_name} event{where}: {_in_a_line(error)}; run `outlive verify`",
+            position=position,
         ) from error
     return event
+
+
+def _in_a_line(error: Exception) -> str:
+    """What was wrong with a value: of pydantic's account the first finding."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+    first, *more = error.errors(include_url=False, include_input=False, include_context=False)
+    where = ".".join(map(str, first["loc"]))
+    rest = f" (and {len(more)} more)" if more else ""
+    return f"{where}: {first['msg']}{rest}" if where else f"{first['msg']}{rest}"
 
 
 def _upcast(type_name: str, found: int, wanted: int, shape: Shape) -> Shape:
