@@ -47,6 +47,10 @@ class NotWhole(OutliveError):
         super().__init__(f"cannot trust {what}{where}: {why}")
 
 
+class Twice(ValueError):
+    """A JSON object has a name twice."""
+
+
 class Found(NamedTuple):
     """A file that is whole: what it is, how many events it has, the last head that it proves, where it begins, who
     signed all of it, and the home of its first event (null: an export without any).
@@ -150,6 +154,7 @@ def _export(path: Path, file: IO[bytes]) -> Found:
 def _bundle(path: Path, file: IO[bytes]) -> Found:
     kept = _members(path, file)
     manifest = _object(path, kept[MANIFEST])
+    _object(path, kept[CHECKPOINT])  # which has each name once
     checkpoint = parse(kept[CHECKPOINT])
     leaves = kept[LEAVES]
     rows = [_row(path, _object(path, line)) for line in kept[EVENTS].splitlines()]
@@ -241,9 +246,21 @@ def _members(path: Path, file: IO[bytes]) -> dict[str, bytes]:
     return kept
 
 
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises `Twice` for a name that is there twice: programs differ in which of the values they see."""
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Twice(f"a line has {twice!r} twice, and nobody can say which one counts")
+    return found
+
+
 def _object(path: Path, line: bytes, else_: str = "a line is no JSON") -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = json.loads(line, object_pairs_hook=_once)
+    except Twice as error:
+        raise NotWhole(path, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise NotWhole(path, else_) from error
     if not isinstance(found, dict):

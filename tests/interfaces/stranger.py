@@ -22,6 +22,17 @@ def wrong(why: str) -> NoReturn:
     sys.exit(1)
 
 
+def once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, no name of which is there twice."""
+    found = dict(members)
+    return found if len(found) == len(members) else wrong("a name is there twice")
+
+
+def parsed(text: str | bytes) -> Any:
+    """JSON, as it may stand in a file."""
+    return json.loads(text, object_pairs_hook=once)
+
+
 def field(value: int | str | None) -> bytes:
     """One value as it is hashed."""
     if value is None:
@@ -122,7 +133,7 @@ def check_end(first: dict[str, Any], last: dict[str, Any], key: str | None) -> N
 
 def check_signature(manifest: bytes, member: bytes | None, key: str | None) -> None:
     """That of a bundle, where there is one or one is asked for."""
-    found: dict[str, Any] = {"key": None} if member is None else json.loads(member)
+    found: dict[str, Any] = {"key": None} if member is None else parsed(member)
     if key is not None and found["key"] != key:
         wrong("the bundle is not signed with that key")
     if member is not None:
@@ -133,7 +144,7 @@ def check_signature(manifest: bytes, member: bytes | None, key: str | None) -> N
 
 def check_export(lines: list[bytes], key: str | None) -> dict[str, Any]:
     """An export by itself."""
-    first, *rows, last = (json.loads(line) for line in lines)
+    first, *rows, last = (parsed(line) for line in lines)
     if last.get("schema") != "outlive.export.end/1":
         wrong("cut off")
     running, expected, recorded_at = first["previous_hash"], first["from"], 0
@@ -166,16 +177,16 @@ def check_bundle(path: str, key: str | None) -> dict[str, Any]:
                 wrong("strange member")
             members[member.name] = content.read()
     text, signed = members.pop("manifest.json"), members.pop("signature.json", None)
-    manifest = json.loads(text)
+    manifest = parsed(text)
     sums = {
         name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in members.items()
     }
     if manifest["schema"] != "outlive.bundle/1" or manifest["files"] != sums:
         wrong("members")
-    checkpoint = json.loads(members["checkpoint.json"])
+    checkpoint = parsed(members["checkpoint.json"])
     leaves, start, running = members["leaves.bin"].hex(), manifest["from"], manifest["previous_hash"]
-    rows = [json.loads(line) for line in members["events.jsonl"].splitlines()]
+    rows = [parsed(line) for line in members["events.jsonl"].splitlines()]
     if len(leaves) != 64 * (checkpoint["position"] - start + 1) or (start == 1 and running != ZEROS):
         wrong("leaves")
     positions = [row["position"] for row in rows]
@@ -210,12 +221,12 @@ def main(path: str, key: str | None = None) -> None:
         print(json.dumps(check_bundle(path, key)))
         return
     lines = content.splitlines()
-    schema = json.loads(lines[0])["schema"]
+    schema = parsed(lines[0])["schema"]
     if schema == "outlive.export/1":
         print(json.dumps(check_export(lines, key)))
     elif schema == "outlive.checkpoint/1":
         for line in lines:
-            check_checkpoint(json.loads(line), key)
+            check_checkpoint(parsed(line), key)
         print(json.dumps({"checkpoints": len(lines)}))
     else:
         wrong("unknown")

@@ -70,6 +70,10 @@ CHANGES: dict[str, MEMBERS] = {
     "a time is changed": _swap("events.jsonl", b'"occurred_at": 1', b'"occurred_at": 2'),
     "a hash is changed": _swap("events.jsonl", b'"hash": "', b'"hash": "00'),
     "an event is left out": _without_an_event,
+    "a name is there twice": _swap("events.jsonl", b'"actor": ', b'"actor": "nobody", "actor": '),
+    "a name of its checkpoint is there twice": _swap(
+        "checkpoint.json", b'"home": ', b'"home": "another", "home": '
+    ),
     "a leaf is changed": _with_a_leaf_changed,
     "a leaf is left out": _with_a_leaf_less,
     "the checkpoint is of another log": _swap("checkpoint.json", b'"hash": "', b'"hash": "00'),
