@@ -47,6 +47,13 @@ class Known(NamedTuple):
         """Up to which position a key answers for the log."""
         return max((checkpoint.head.position for checkpoint in self.signed), default=None)
 
+    def of(self, positions: range) -> Known:
+        """Those of some positions alone."""
+        all_, signed = (
+            tuple(one for one in part if one.head.position in positions) for part in (self.all, self.signed)
+        )
+        return self._replace(all=all_, signed=signed)
+
     def is_signed_at(self, position: int) -> bool:
         """Whether a key answers for the log at `position`."""
         return self.signed_to is not None and position <= self.signed_to

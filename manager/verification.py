@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +69,7 @@ class Verification(NamedTuple):
 
 
 def verify_home(home: Home, url: str, wanted: Wanted = ALL) -> Verification | None:
-    """Verify the log of a home; a part of it for its hash chain alone. None: nothing was recorded yet.
+    """Verify the log of a home; a part of it for its chain, head and checkpoints alone. None: nothing was recorded.
 
     Raises `HomeError` where there is no home, `InvalidRequest` for a part that the log does not have, `StoreDamaged`
     where there is no log any more.
@@ -113,20 +113,36 @@ def _verified(home: Home, url: str, wanted: Wanted) -> Verification | None:
         return None
     with closing(reader):
         if wanted.start is not None or wanted.until is not None:
-            return Verification(_part(reader, wanted.start or 1, wanted.until), known, ())
-        found = _chain(home, url, reader, known, wanted)
+            found = _part(home, reader, known, wanted)
+        else:
+            found = _chain(home, url, reader, known, wanted)
         if doubt is not None and found.verdict.is_intact:
             found = found._replace(verdict=without_evidence(found.verdict, str(doubt)))
-        return found if wanted.from_checkpoint else _with_database(found, reader)
+        is_all = (wanted.start, wanted.until, wanted.from_checkpoint) == (None, None, False)
+        return _with_database(found, reader) if is_all else found
 
 
-def _part(reader: Reader, start: int, until: int | None) -> Verdict:
-    head = reader.head().position
+def _part(home: Home, reader: Reader, known: Head | None, wanted: Wanted) -> Verification:
+    """A part, and the rows after it up to the next that is known from elsewhere, whose hash all before it went into."""
+    start, until, head = wanted.start or 1, wanted.until, reader.head().position
     if until is not None and not start <= until <= head:
         raise InvalidRequest(
             f"cannot verify {start} to {until}: the log ends at {head}; give positions that it has, the lower first"
         )
-    return reader.verify(start=start, until=until)
+    verdict = reader.verify(start=start, until=until)
+    ours = comparing.checkpoints(home, path_of(home), wanted.key)
+    heads = sorted([*ours.heads, *([] if known is None else [known])])
+    last = next((one.position for one in heads if one.position >= verdict.head_position), None)
+    within = range(start - 1, (verdict.head_position if last is None else last) + 1)
+    if verdict.is_intact:
+        further = verdict
+        if within.stop - 1 > verdict.head_position:
+            further = reader.verify(start=verdict.head_position + 1, until=within.stop - 1)
+            further = replace(further, checked=verdict.checked + further.checked)
+        if further.is_intact:
+            further = trust.contradicted(reader, further, [one for one in heads if one.position in within])
+        verdict = verdict if further.is_intact else further
+    return Verification(verdict, known, ours.faults, ours.of(within))
 
 
 def _some(faults: Iterable[str]) -> list[str]:
@@ -148,16 +164,31 @@ def _chain(home: Home, url: str, reader: Reader, known: Head | None, wanted: Wan
     faults = [*ours.faults, *(fault for fault in (lost, unsaid) if fault is not None)]
     faults += _unvouched(home, pruned, ours, wanted.key)
     verdict = segments.verify(url, start=1 if start is None else start.head.position + 1)
-    if verdict.is_intact:
+    whole = verdict
+    if whole.is_intact:
         verdict = trust.contradicted(
-            reader, verdict, sorted([*ours.heads, *([] if known is None else [known])])
+            reader, whole, sorted([*ours.heads, *([] if known is None else [known])])
         )
     if wanted.against is not None:
         others, more = comparing.heads_in(home, reader, wanted.against, wanted.key)
         faults += more
-        if verdict.is_intact:
-            verdict = trust.contradicted(reader, verdict, _still_there(reader, wanted.against, others))
+        if whole.is_intact:
+            verdict = _earlier(verdict, reader, whole, _still_there(reader, wanted.against, others))
     return Verification(verdict, known, tuple(faults), ours, start, tuple(pruned))
+
+
+def _earlier(verdict: Verdict, reader: Reader, whole: Verdict, known: Iterable[Head]) -> Verdict:
+    """`verdict`, or that on a `whole` chain held against what else is `known`, if bad from an earlier row on."""
+    try:
+        other = trust.contradicted(reader, whole, known)
+    except InvalidRequest:  # it can say nothing, which is no answer only where nobody else has said anything
+        if verdict.is_intact:
+            raise
+        return verdict
+    is_earlier = other.position is not None and (
+        verdict.position is None or other.position < verdict.position
+    )
+    return other if is_earlier else verdict
 
 
 def _unvouched(home: Home, pruned: Sequence[Prune], ours: Known, key: Key | None) -> Iterator[str]:

@@ -48,7 +48,8 @@ def verify_command(
 ) -> int:
     """Check the whole log: its hash chain, head and checkpoints outside of it, the database, and rows made from it.
 
-    Exit 6 where anything is not what was written, and the first bad position. A part is checked for its chain alone.
+    Exit 6 where anything is not what was written, and the first bad position. A part is checked for its chain, head and
+    checkpoints alone.
     """
     is_part = start is not None or until is not None
     if sum((is_part, from_checkpoint or against is not None, bundle is not None)) > 1:
