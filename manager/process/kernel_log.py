@@ -17,6 +17,14 @@ _KILLED = re.compile(
 _RECORD_BYTES = 8192
 _SLACK_SECONDS = 1.0
 _DRIFT = 0.001  # of the log's clock against the one since boot, at worst
+_MOST_SLACK_SECONDS = (
+    60.0  # the drift of a good clock in some months; with more, a pid's earlier owner would do
+)
+
+
+def slack_ns(boottime_ns: int) -> int:
+    """By how much the log's clock may differ, so long after boot: from 1 s to 60 s. A kill beyond is not told."""
+    return round(min(_SLACK_SECONDS * 1e9 + boottime_ns * _DRIFT, _MOST_SLACK_SECONDS * 1e9))
 
 
 class KernelLog:
@@ -35,7 +43,7 @@ class KernelLog:
             self._read_on()
         except OSError:
             return None
-        slack = round(_SLACK_SECONDS * 1e9 + time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _DRIFT)
+        slack = slack_ns(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         times = self._killed.get(pid, ())
         return True if any(since_ns - slack <= at <= until_ns + slack for at in times) else None
 

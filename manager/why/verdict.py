@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from manager.why.history import History
+from manager.why.killed import SIGKILL, oom_evidence, shell_evidence
 from manager.why.material import Entry
 from manager.why.parts import Cause, Certainty, Evidence, Source, Verdict
 from manager.why.ruled import rule_evidence
@@ -27,7 +28,6 @@ from manager.why.ruled import rule_evidence
 PROMPT_MICROSECONDS = (
     5_000_000  # an order's signal ends a process within this, or that it did is no more than likely
 )
-SIGKILL = 9
 SIGTERM = 15
 UNRECORDED = "; only a stop while the log cannot be written goes before its record, which can be lost"
 LATE = "was sent by us while the log could not be written; its record was made after the end, by a mark or from memory"
@@ -102,7 +102,7 @@ def _recorded_failure(history: History, cause: Literal["failed start", "limit", 
         if history.reaped is not None:
             evidence.append(_who_saw(history))
             if history.reaped.data.get("oom_killed") or (history.exit or {}).get("signal") == SIGKILL:
-                evidence += _oom_evidence(history)
+                evidence += oom_evidence(history)
         elif outcome is not None and outcome.data.get("errno") is not None:
             evidence.append(_event(outcome, f"the system refused it with errno {outcome.data['errno']}"))
         return _judged(history, cause, "certain", evidence)
@@ -121,7 +121,7 @@ def _signal(history: History, number: int) -> Verdict:
     sent = next((entry for entry in reversed(announced) if history.is_before_end(entry)), None)
     killed_for_memory = history.reaped is not None and history.reaped.data.get("oom_killed")
     if killed_for_memory:
-        return _judged(history, "oom", "certain", [*evidence, *_oom_evidence(history)])
+        return _judged(history, "oom", "certain", [*evidence, *oom_evidence(history)])
     if sent is not None:
         is_late = history.ended_at is not None and sent.row.recorded_at > history.ended_at
         how = LATE if is_late else "was announced by us, and sent after that"
@@ -149,7 +149,7 @@ def _signal(history: History, number: int) -> Verdict:
     )
     certainty = "likely" if number in (SIGTERM, SIGKILL) else "certain"
     if number == SIGKILL:
-        evidence += _oom_evidence(history)
+        evidence += oom_evidence(history)
     return _judged(history, "signal by someone else", certainty, evidence)
 
 
@@ -179,7 +179,7 @@ def _code(history: History, outcome: str | None) -> Verdict:
         for entry in history.all("SIGNAL_SENT")[-1:]
         if _is_prompt(history, entry)
     ]
-    return _judged(history, "exit", "certain", evidence)
+    return _judged(history, "exit", "certain", [*evidence, *shell_evidence(history)])
 
 
 def _who_saw(history: History) -> Evidence:
@@ -191,18 +191,6 @@ def _who_saw(history: History) -> Evidence:
     if reaped is not None and reaped.data.get("is_recovered"):
         text += "; no coordinator recorded it then, a later one read it"
     return Evidence(source=source, text=text, positions=_at(reaped))
-
-
-def _oom_evidence(history: History) -> list[Evidence]:
-    answer = None if history.reaped is None else history.reaped.data.get("oom_killed")
-    of_cgroup = history.process.get("cgroup") is not None
-    where = "the counter of its own cgroup" if of_cgroup else "the kernel's log"
-    text = "whether the kernel killed it for want of memory could not be seen"
-    if answer is not None:
-        text = f"{where} says that the kernel {'killed' if answer else 'did not kill'} it for want of memory"
-    return [
-        Evidence(source="nobody" if answer is None else "kernel", text=text, positions=_at(history.reaped))
-    ]
 
 
 def _is_prompt(history: History, sent: Entry) -> bool:

@@ -226,3 +226,12 @@ def _end_unseen(home: Path) -> None:
     eventually(
         lambda: not Path(f"/proc/{pid}").exists() and not Path(f"/proc/{shim}").exists(), "both are gone"
     )
+
+
+def test_a_shell_whose_child_was_killed_gave_137_and_no_word_of_it(outlive: CommandLine) -> None:
+    """Its own exit is certain; what it means by 137 is said with it."""
+    outlive("run", "--name", "it", "--", "sh", "-c", "sh -c 'sleep 0.3; kill -9 $$'; exit $?")
+    outlive("wait", "it")
+    verdict = outlive.json("why", "it")["verdict"]
+    assert (verdict["cause"], verdict["exit"]["code"]) == ("exit", 137)
+    assert any("ended by signal 9" in one["text"] for one in verdict["evidence"])

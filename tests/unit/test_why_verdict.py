@@ -103,6 +103,28 @@ def test_a_failed_start_spoke_of_want_of_memory() -> None:
         assert any("want of memory" in one.text for one in found.evidence) == says
 
 
+@pytest.mark.parametrize(
+    ("oom_killed", "said"),
+    [
+        (None, "could not be seen"),
+        (True, "killed a process of its tree"),
+        (False, "did not kill a process of its tree"),
+    ],
+)
+def test_a_shell_whose_child_was_killed_ended_for_no_reason(oom_killed: bool | None, said: str) -> None:
+    """137 is what a shell ends with when its child was ended by SIGKILL, as the kernel does it; others say less."""
+    found = _of([*LIFE, end(code(137), oom_killed=oom_killed), failed("exit")])
+    texts = [one.text for one in found.evidence]
+    assert (found.cause, found.certainty) == ("exit", "certain")
+    assert any("ended by signal 9" in text for text in texts)
+    assert any(said in text for text in texts)
+    found = _of([*LIFE, end(code(143)), failed("exit")])
+    assert any("ended by signal 15" in one.text for one in found.evidence)
+    assert not any("memory" in one.text for one in found.evidence)
+    found = _of([*LIFE, end(code(3)), failed("exit")])
+    assert not any("shell" in one.text for one in found.evidence)
+
+
 def test_another_boot_makes_it_the_host() -> None:
     """The boot ids decide, of the start and of the coordinator that looked, and not the words of the reason."""
     life = [*LIFE, end(GONE), LOST]
