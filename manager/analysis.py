@@ -77,19 +77,28 @@ def analyse(
     if name not in DEFAULT_THRESHOLDS:
         raise InvalidRequest(f"cannot run the analysis {name!r}: there are {', '.join(DEFAULT_THRESHOLDS)}")
     check_period(since, until)
-    least = DEFAULT_THRESHOLDS[name] if threshold is None else threshold
-    if not (math.isfinite(least) and 0 <= least <= MOST_THRESHOLDS[name]):
-        most = MOST_THRESHOLDS[name]
-        scores = f"from 0 to {most:g}" if math.isfinite(most) else "0 or more"
-        raise InvalidRequest(
-            f"cannot show {name} of a score of {least} or more: scores are {scores}; choose one"
-        )
+    least = _checked_threshold(name, DEFAULT_THRESHOLDS[name] if threshold is None else threshold)
     at = now if until is None else min(until, now)
     found: Sequence[Finding] = ()
     if not view.is_empty:
         known = as_of(attempts(view.reader), at)
         found = _findings(view, name, known, since=since or 0, at=at, threshold=least, is_now=at == now)
     return Analysis(name=name, at=at, threshold=least, findings=tuple(found))
+
+
+def _checked_threshold(name: Name, threshold: object) -> float:
+    most = MOST_THRESHOLDS[name]
+    score = threshold if isinstance(threshold, int | float) and not isinstance(threshold, bool) else math.nan
+    if math.isfinite(score) and 0 <= score <= most:
+        return score
+    if most == 0:
+        raise InvalidRequest(
+            f"cannot show {name} of a score of {threshold!r} or more: there are none; give no threshold"
+        )
+    scores = f"from 0 to {most:g}" if math.isfinite(most) else "0 or more"
+    raise InvalidRequest(
+        f"cannot show {name} of a score of {threshold!r} or more: scores are {scores}; choose one"
+    )
 
 
 def _findings(

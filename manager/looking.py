@@ -62,8 +62,11 @@ class Looking:
         self._do(asyncio.sleep(0))
 
     def samples(self, agent: AgentRef, attempt: int | None = None) -> list[Sample]:
-        """What an agent, or one of its attempts, was seen to use, in order of time: see `docs/samples.md`."""
-        return samples(self._view.reader, self._id(agent), attempt)
+        """What an agent, or one of its attempts, was seen to use, in order of time: see `docs/samples.md`.
+
+        Raises `InvalidRequest` for an attempt that is no number.
+        """
+        return samples(self._view.reader, self._id(agent), _attempt(attempt))
 
     def events(
         self, after: int = 0, follow: bool = False, agent: AgentRef | None = None
@@ -85,7 +88,7 @@ class Looking:
         """
         from manager.why.collect import why
 
-        return why(self._view, _ref(agent), attempt)
+        return why(self._view, _ref(agent), _attempt(attempt))
 
     def report(
         self,
@@ -98,7 +101,7 @@ class Looking:
         """Failures, durations, restarts, uptime, resources or recoveries, grouped `by`; see `docs/reports.md`.
 
         A log that cannot be written is reported as far as its projections have come (`Report.position`). Raises
-        `InvalidRequest` for a report or a grouping that there is not.
+        `InvalidRequest` for a report or a grouping that there is not, and a time that is no `datetime`.
         """
         from projections.reporting import report
 
@@ -122,7 +125,8 @@ class Looking:
     ) -> Analysis:
         """Trends, anomalies or risks, with a sentence for each finding; see `docs/analytics.md`.
 
-        `threshold`: the least score. Raises `InvalidRequest` for an analysis that there is not.
+        `threshold`: the least score. Raises `InvalidRequest` for an analysis that there is not, a threshold that no
+        score has, and a time that is no `datetime`.
         """
         from manager.analysis import analyse
 
@@ -184,8 +188,25 @@ class Looking:
             raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
 
 
-def _microseconds(at: datetime | None) -> int | None:
-    return None if at is None else round(at.timestamp() * 1e6)
+def _microseconds(at: object) -> int | None:
+    if at is None:
+        return None
+    if not isinstance(at, datetime):
+        raise InvalidRequest(
+            f"cannot use {at!r} as a time: it is no datetime; give one, like datetime.now(UTC) - timedelta(hours=1)"
+        )
+    try:
+        return round(at.timestamp() * 1e6)
+    except (ValueError, OverflowError) as error:  # years 1 and 9999, in a zone that goes beyond them
+        raise InvalidRequest(f"cannot use {at} as a time: {error}; give another") from error
+
+
+def _attempt(attempt: object) -> int | None:
+    if attempt is None or (isinstance(attempt, int) and not isinstance(attempt, bool)):
+        return attempt
+    raise InvalidRequest(
+        f"cannot look up attempt {attempt!r}: attempts are whole numbers from 1 on; give one as an int"
+    )
 
 
 def _ref(agent: AgentRef) -> str:

@@ -7,9 +7,17 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from eventstore.errors import InvalidRequest
 from eventstore.values import HealthLimits, RecordedSpec, ResourceLimits, RestartRule
@@ -31,6 +39,17 @@ Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        parts = value if isinstance(value, tuple | list) else (value,)
+        is_truth = info.field_name is not None and cls.model_fields[info.field_name].annotation is bool
+        if not is_truth and any(isinstance(part, bool) for part in parts):
+            raise ValueError(
+                "True and False are no values of it; give what it takes"
+            )  # pydantic would take 1 and 0
+        return value
 
 
 class RestartPolicy(_Value):

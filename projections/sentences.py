@@ -14,6 +14,8 @@ from typing import Any
 
 from projections.quantities import counted, duration_text
 
+MOST_LEFT_OVER = 100  # so many pids a shim records of what it swept
+
 Data = Mapping[str, Any]
 
 
@@ -105,7 +107,8 @@ def _reaped(data: Data) -> str:
         text += ", killed for memory"
     left = data["leftovers"]
     if left:
-        text += f"; {counted(len(left), 'process', 'processes')} left over and killed"
+        more = "at least " if len(left) >= MOST_LEFT_OVER else ""
+        text += f"; {more}{counted(len(left), 'process', 'processes')} left over and killed"
     if not data["is_tree_complete"]:
         text += "; whether all of its tree is gone is not known"
     return f"{text}; found by a recovery" if data["is_recovered"] else text

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 )
 @spec_options
 @click.option(
-    "-f", "--follow", is_flag=True, help="Stream its output until it ends, and return its exit code."
+    "-f",
+    "--follow",
+    is_flag=True,
+    help="Stream its output until it ends, and return its own exit code, even if a limit stopped it.",
 )
 @click.option("--no-wait", is_flag=True, help="Do not wait until it is seen to run.")
 @changing_options

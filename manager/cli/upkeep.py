@@ -94,7 +94,7 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
     if session.json:
         write_json({"schema": "outlive.rebuild/1", "projection": projection, "position": position})
     else:
-        write(f"rebuilt from {counted(position, 'event')}")
+        write(f"rebuilt from the events up to position {position}")
     return exit_codes.DONE
 
 

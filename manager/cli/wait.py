@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def wait_command(*, agents: tuple[str, ...], is_any: bool, timeout: float | None) -> int:
     """Wait until agents have ended (restarts included); the exit code is the agent's, or 128 + its signal.
 
-    Of several, the first that is not 0. 125: it ended and nobody saw how.
+    Of several, the first that is not 0. 125: it ended and nobody saw how. An agent that a limit stopped and that ended
+    with 0 gives 0: its outcome, FAILED, is in what is printed, and in `outlive status`.
     """
     session = current()
     view = session.view()

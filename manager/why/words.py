@@ -17,7 +17,7 @@ from manager.why.parts import (
     Trend,
 )
 from projections.quantities import counted, duration_text, size_text
-from projections.sentences import exit_text, signal_name
+from projections.sentences import MOST_LEFT_OVER, exit_text, signal_name
 
 MICROSECONDS = 1_000_000
 _FAULT = "a fault of the program itself"
@@ -142,6 +142,8 @@ def left_over_text(left: LeftOver) -> str:
         return "what it left behind is not known"
     if left.pids:
         text = f"processes {', '.join(map(str, left.pids))} were left over and were killed"
+        if len(left.pids) >= MOST_LEFT_OVER:
+            text = f"at least {len(left.pids)} {text} (no more are recorded)"
         return text if left.is_tree_complete else f"{text}; whether that was all of its tree is not known"
     return (
         "nothing was left over"

@@ -11,6 +11,7 @@ from eventstore.home_events import CoordinatorStarted, CoordinatorStopped
 from eventstore.payloads import Found
 from eventstore.record import Head, rfc3339
 from eventstore.values import ExitedWithCode, ExitUnknown, Health
+from manager.process import sweep
 from manager.why.document import as_json
 from manager.why.history import History, histories
 from manager.why.material import Entry, Material, OtherFailure, Sample
@@ -18,6 +19,7 @@ from manager.why.parts import LeftOver
 from manager.why.post_mortem import FIRST_EVENTS, MOST_EVENTS, post_mortem, trend
 from manager.why.sections import sections
 from manager.why.words import ended_text, followed_text, left_over_text, summary, trend_text
+from projections.sentences import MOST_LEFT_OVER, sentence
 from tests.support.histories import PROCESS, reaped, spawning
 from tests.support.rows import entries
 from tests.support.states import RUNNING, SECOND, STARTED, T0
@@ -199,6 +201,7 @@ def test_the_bounds_of_an_unseen_end_forgot_samples() -> None:
         ((), True, "nothing was left over"),
         ((), False, "nothing was seen to be left over; not all could be seen"),
         (None, False, "what it left behind is not known"),
+        ((1, 2), True, "processes 1, 2 were left over and were killed"),
     ],
 )
 def test_nothing_was_left_over_and_that_was_not_known(
@@ -206,6 +209,17 @@ def test_nothing_was_left_over_and_that_was_not_known(
 ) -> None:
     """What is said does not contradict itself."""
     assert left_over_text(LeftOver(pids=pids, is_tree_complete=is_complete, position=1)) == said
+
+
+def test_as_many_as_a_shim_records_were_said_to_be_all() -> None:
+    """It records the first hundred of a fork bomb."""
+    assert sweep._MAX_LISTED == MOST_LEFT_OVER
+    pids = tuple(range(1, MOST_LEFT_OVER + 1))
+    said = left_over_text(LeftOver(pids=pids, is_tree_complete=True, position=1))
+    assert said.startswith("at least 100 processes 1, 2, ")
+    data = {"oom_killed": None, "leftovers": list(pids), "is_tree_complete": True, "is_recovered": False}
+    told = sentence("ZOMBIE_REAPED", {**data, "exit": {"kind": "code", "code": 0}})
+    assert told.endswith("at least 100 processes left over and killed")
 
 
 def _other(agent_id: str, position: int, exit_: ExitedWithCode, number: int) -> OtherFailure:
