@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.faults.oracle.asks import kinds_for
 from tests.faults.oracle.check import PATIENCE_SECONDS, examine
+from tests.faults.oracle.log import Row
 from tests.faults.oracle.report import Violation
 from tests.faults.run import Run
 from tests.faults.seeded.ending import UNKNOWN, UNSEEN
@@ -133,3 +137,16 @@ def _child(command: list[str], marks: dict[str, str]) -> Iterator[subprocess.Pop
 
 def _promises(seen: Evidence) -> set[str]:
     return {violation.promise for violation in examine(seen.path, patience=0).violations}
+
+
+def test_a_kill_of_what_a_restart_had_just_killed_was_taken_for_unasked() -> None:
+    """Once a stop has come to SIGKILL a kill goes on as that stop, and is recorded as one; before, it is not."""
+    begun = [_row("STOP_REQUESTED", cause="restart", forced=False), _row("SIGTERM_SENT", stage=1)]
+    order = _row("STOP_REQUESTED", cause="user", forced=False)
+    assert kinds_for(begun, order) == ("stop",)
+    assert kinds_for([*begun, _row("SIGKILL_SENT")], order) == ("stop", "kill")
+
+
+def _row(kind: str, **body: Any) -> Row:
+    fields: dict[str, Any] = dict.fromkeys(Row.__dataclass_fields__, "")
+    return Row(**{**fields, "type": kind, "attempt": 1, "data": json.dumps(body)})

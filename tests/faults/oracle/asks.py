@@ -72,7 +72,7 @@ def _orders(case: Case, agent: Agent, rows: list[Row]) -> Iterator[Violation]:
     about = [ask for ask in case.asks if ask.is_about(agent.id, agent.name)]
     left = {kind: [ask for ask in about if ask.kind == kind] for kind in (*STOPS, "restart", "signal")}
     for number, row in enumerate(rows):
-        kinds = _kinds(rows[:number], row)
+        kinds = kinds_for(rows[:number], row)
         if not kinds:
             continue
         wanted = _with_signal(row) if kinds == ("signal",) else _any
@@ -85,13 +85,14 @@ def _orders(case: Case, agent: Agent, rows: list[Row]) -> Iterator[Violation]:
             left[found.kind].remove(found)
 
 
-def _kinds(before: Sequence[Row], row: Row) -> tuple[str, ...]:
+def kinds_for(before: Sequence[Row], row: Row) -> tuple[str, ...]:
     """The orders that can have led to an event, after these of its agent; none for one that follows of itself."""
     if row.type == "STOP_REQUESTED" and row.body.get("cause") == "user":
+        # What is asked for while a kill is under way goes on as that, and a kill as the stop that has come to SIGKILL.
+        earlier = [one for one in before if one.attempt == row.attempt]
         if not row.body.get("forced"):
-            return ("stop",)
-        # What is asked for while a kill is under way goes on as that.
-        requests = [one for one in before if one.type == "STOP_REQUESTED" and one.attempt == row.attempt]
+            return STOPS if any(one.type == "SIGKILL_SENT" for one in earlier) else ("stop",)
+        requests = [one for one in earlier if one.type == "STOP_REQUESTED"]
         return STOPS if any(one.body.get("forced") for one in requests) else ("kill",)
     if row.type == "STOP_REQUESTED" and row.body.get("cause") == "restart":
         return ("restart",)
