@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from eventstore.errors import OutliveError
 from manager import launching
 from manager.control import NoCoordinator, ask
+from manager.errors import TimedOut
 from manager.home import Home, HomeBusy
 from manager.manager import Manager
 from manager.spec import AgentSpec, Grace, check_grace
@@ -109,10 +110,13 @@ class Door:
         def left() -> float | None:
             return None if deadline is None else max(0.0, deadline - time.monotonic())
 
-        return self._act(
-            lambda manager: manager.wait_many(agents, any=any, timeout=left()),
-            lambda: _statuses(self._ask("wait", {"agents": list(agents), "any": any, "timeout": left()})),
-        )
+        try:
+            return self._act(
+                lambda manager: manager.wait_many(agents, any=any, timeout=left()),
+                lambda: _statuses(self._ask("wait", {"agents": list(agents), "any": any, "timeout": left()})),
+            )
+        except TimedOut as late:  # which tells of what was left of it when the home was open
+            raise TimedOut.after(timeout or 0.0) from late
 
     def recover(self) -> RecoveryReport:
         """Replay, compare, re-attach; what was found."""
@@ -184,6 +188,8 @@ class Door:
                             "cannot tell whether it was done: the coordinator left before it answered; "
                             "look with `outlive ps` and `outlive events`"
                         ) from error
+                    if error.was_accepted:  # it may have been at it for days
+                        deadline = time.monotonic() + ASK_SECONDS
                     if time.monotonic() >= deadline or busy.is_stopped:
                         raise busy from error
                     time.sleep(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from eventstore.errors import OutliveError
 from manager.status import AgentStatus
@@ -47,6 +47,11 @@ class SpecConflict(OutliveError):
 
 class TimedOut(OutliveError):
     """What was waited for did not happen in time. The wait is over; the agents go on."""
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """For a wait of so long."""
+        return cls(f"cannot wait longer: {seconds:g} s have passed; the agents go on")
 
 
 class SystemRefused(OutliveError):

@@ -183,7 +183,7 @@ class Looking:
             return future.result(timeout)
         except concurrent.futures.TimeoutError:
             future.cancel()
-            raise TimedOut(f"cannot wait longer: {timeout:.3g} s have passed; the agents go on") from None
+            raise TimedOut.after(timeout or 0.0) from None
         except concurrent.futures.CancelledError as error:
             raise InvalidRequest("cannot go on: the manager was closed meanwhile; open another") from error
 

@@ -10,6 +10,8 @@ import pwd
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +187,19 @@ def _send(home: Path, content: bytes) -> list[Any]:
             while piece := connection.recv(65536):
                 received += piece
     return [json.loads(line) for line in received.splitlines()]
+
+
+def test_a_wait_ended_with_its_coordinator_when_it_had_lasted_for_more_than_a_moment(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had waited for the agent was taken for a search for a coordinator: now it waits on, as one itself."""
+    monkeypatch.setattr("manager.door.ASK_SECONDS", 2.0)
+    with ThreadPoolExecutor(1) as pool, open_door(home, None, actor="test") as door:
+        with Manager.open(home) as manager:
+            manager.spawn(shell(home, f"while ! [ -e {home}/go ]; do sleep 0.05; done; exit 9"), "it")
+            waiting = pool.submit(door.wait, ["it"])
+            time.sleep(2.5)
+        (home / "go").touch()
+        (ended,) = waiting.result(60)
+    assert ended.exit is not None
+    assert ended.exit.code == 9
