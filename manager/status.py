@@ -214,10 +214,13 @@ class HealthCheck:
 
 
 def check(status: AgentStatus) -> HealthCheck:
-    """Whether an agent's process is alive, not a zombie, and not stopped or stuck. What ended is unhealthy."""
-    health, why = health_of(
-        status.state, status.note, status.vitals, is_final=status.is_final, cause=status.cause
-    )
+    """Whether its process is alive, no zombie, not stopped or stuck. Ended is unhealthy, elsewhere is unknown."""
+    if status.is_alive is None and not status.is_final:  # nobody here can look
+        health, why = "unknown", f"its processes are on host {status.host}: ask there"
+    else:
+        health, why = health_of(
+            status.state, status.note, status.vitals, is_final=status.is_final, cause=status.cause
+        )
     return HealthCheck(
         id=status.id, name=status.name, state=status.state, health=health, is_ok=health == "healthy", why=why
     )

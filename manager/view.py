@@ -46,7 +46,7 @@ class Scope(NamedTuple):
     is_shared: bool
     own: str | None
 
-    def holds(self, row: AgentRow) -> bool:
+    def holds(self, row: AgentRow | AgentStatus) -> bool:
         """Whether the agent is of this home, and its processes and files are here."""
         return not self.is_shared or row.home == self.own
 

@@ -60,6 +60,11 @@ def logs_command(
     stream: Stream = "stderr" if stderr else "stdout"
     sources = []
     for status in [view.agent(reference) for reference in agents]:
+        if not view.scope.holds(status):
+            raise InvalidRequest(
+                f"cannot show the output of {status.name}: its output is on host {status.host}, in home {status.home};"
+                " ask there"
+            )
         tail = AgentTail(view, stream, attempt=_attempt(status, attempt), is_pinned=attempt is not None)
         if lines is not None:
             tail.skip_to_last(status, lines)
