@@ -72,17 +72,30 @@ class Place(NamedTuple):
 
 def place_of(url: str) -> Place:
     """What `postgresql://…` names. Raises `InvalidRequest`, which quotes nothing of it: it may have a password."""
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise InvalidRequest(
-            "cannot open this PostgreSQL database: its URL cannot be read (what is in it is not shown: it may have a"
-            " password); write postgresql://user@host:port/database?name=value, and %40, %2F, %3A … for @, /, : …"
-            " in a password"
-        ) from None
+    given = _given(url)
+    # A slash in a password ends it: what follows it would be shown as the name of the database.
+    path = url.partition("//")[2].partition("?")[0].partition("/")[2]
+    ports = str(given.get("port") or "").split(",")
+    if "@" in path or not all(port.isdecimal() or not port for port in ports):
+        raise _unreadable()
     where = given.get("host") or given.get("hostaddr") or "the local socket"
     name = f"PostgreSQL database {given.get('dbname') or given.get('user') or ''} at {where}"
     return Place({**_CONNECTION, **given}, name)
+
+
+def _given(url: str) -> dict[str, Any]:
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise _unreadable() from None
+
+
+def _unreadable() -> InvalidRequest:
+    return InvalidRequest(
+        "cannot open this PostgreSQL database: its URL cannot be read (what is in it is not shown: it may have a"
+        " password); write postgresql://user@host:port/database?name=value, and %40, %2F, %3A for @, / and : in a"
+        " password"
+    )
 
 
 def translate(error: BaseException, place: Place, action: str) -> OutliveError | None:
