@@ -67,7 +67,11 @@ def source_of(url: str) -> Source:
 
 def unsupported(url: str) -> InvalidRequest:
     """The error for a URL that names no database that is known."""
-    kind = url.partition(":")[0]
+    kind, colon, _ = url.partition(":")
+    if not colon:  # not shown: it may have a password, with whatever separates it
+        kind = "such"
+    if kind == "postgres":
+        return InvalidRequest("cannot open postgres databases: write postgresql:// instead of postgres://")
     return InvalidRequest(
         f"cannot open {kind} databases: name sqlite:///PATH or postgresql://user@host/database"
     )

@@ -155,7 +155,9 @@ def _requested(observed: Observed, unwatched_seconds: float) -> Conclusion:
     if observed.directory == "claimed":
         if observed.is_same_boot:
             return _never(
-                "launch", None, "it was never launched: the coordinator or its launcher ended first"
+                "launch",
+                None,
+                "it was never launched: its start was refused, or coordinator or launcher ended first",
             )
         return _lost("the host was restarted before the start was confirmed; its directory is gone")
     if observed.failed_exec is not None:

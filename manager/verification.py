@@ -75,8 +75,11 @@ def verify_home(home: Home, url: str, wanted: Wanted = ALL) -> Verification | No
     where there is no log any more.
     """
     if not home.path.is_dir():
+        only_reads = (
+            "; who only reads a log on a server makes an empty one" if url.startswith("postgresql:") else ""
+        )
         raise HomeError(
-            f"cannot verify {home.path}: there is no such directory; check --home or OUTLIVE_HOME"
+            f"cannot verify {home.path}: there is no such directory; check --home or OUTLIVE_HOME{only_reads}"
         )
     try:
         return _verified(home, url, wanted)

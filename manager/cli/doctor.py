@@ -163,11 +163,15 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
         )
         yield Check("database", "ok" if mode == "wal" else "warning", detail)
     elif session.database.startswith("postgresql:"):
-        [(version, fsync)] = reader.rows("SELECT current_setting('server_version'), current_setting('fsync')")
+        [(version, fsync, is_standby)] = reader.rows(
+            "SELECT current_setting('server_version'), current_setting('fsync'), pg_is_in_recovery()"
+        )
         detail = f"PostgreSQL {version}"
         if fsync == "off":
             detail += " with fsync = off: a power loss may cost events that were acknowledged"
-        yield Check("database", "ok" if fsync != "off" else "warning", detail)
+        if is_standby:
+            detail += ", a standby, which takes no writes: to change anything name the server that does"
+        yield Check("database", "ok" if fsync != "off" and not is_standby else "warning", detail)
     head, base = reader.head(), reader.base().position
     gone = f" after {base} that were pruned" if base else ""
     detail = f"{counted(head.position - base, 'event')}{gone}, head {head.hash.hex()[:16]}…"

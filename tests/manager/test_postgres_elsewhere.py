@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -115,3 +116,37 @@ def test_texts_that_a_role_could_not_remove_were_called_erased(home: Path, url: 
     finally:
         with psycopg.connect(url, autocommit=True) as owner:
             owner.execute("DROP OWNED BY app; DROP ROLE app")
+
+
+def test_verify_as_a_reader_without_a_home_was_refused_without_advice(
+    home: Path, other: Path, url: str
+) -> None:
+    """An empty directory will do."""
+    with Manager.open(home, url):
+        pass
+    assert "makes an empty one" in outlive(other, url, "verify").stderr
+    other.mkdir(mode=0o700)
+    done = outlive(other, url, "verify")
+    assert (done.returncode, done.stdout.startswith("intact")) == (0, True), done
+
+
+def test_a_coordinator_that_leaves_counts_the_agents_of_its_own_home(
+    home: Path, other: Path, url: str
+) -> None:
+    """Those of another home on the same log are not left by it."""
+    with Manager.open(other, url) as manager:
+        for _ in range(2):
+            manager.spawn(program(other, "sleep", "1000"))
+    with Manager.open(home, url) as manager:
+        manager.spawn(program(home, "sleep", "1000"))
+    with closing(Reader.open(url)) as reader:
+        stopped = [
+            json.loads(event.data)["agents_left"] for event in reader.events(types=("COORDINATOR_STOPPED",))
+        ]
+    assert stopped == [2, 1]
+
+
+def test_postgres_as_a_scheme_is_told_the_right_one() -> None:
+    """libpq knows both."""
+    with pytest.raises(InvalidRequest, match="write postgresql://"):
+        Reader.open("postgres://me:s3cret@h/db")
