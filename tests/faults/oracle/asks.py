@@ -112,14 +112,14 @@ def _with_signal(row: Row) -> Callable[[Ask], bool]:
 
 
 def _causes(agent: Agent, rows: list[Row]) -> Iterator[Violation]:
-    """A limit ends only what has one; nothing ends agents for their health, or with their coordinator, unasked."""
+    """A rule ends only what has one of its kind; nothing ends agents with their coordinator unasked."""
     for row in rows:
         cause = row.body.get("cause")
         if row.type != "STOP_REQUESTED" or cause in ("user", "restart"):
             continue
         spawning = agent.attempts[row.attempt or 0].first("SPAWNING")
-        limits = None if spawning is None else spawning.body.get("spec", {}).get("limits")
-        if cause != "limit" or not limits:
+        rules = {} if spawning is None else spawning.body.get("spec", {})
+        if not rules.get({"limit": "limits", "health": "health"}.get(str(cause), "")):
             yield _of(row, f"stopped by {row.actor} because of its {cause}, and it has none that could")
 
 
