@@ -140,7 +140,7 @@ def _reader(type_name: str) -> Callable[[str], Any]:
 
 
 @upcaster("SPAWNING", 1)
-def _spawned_without_limits(shape: Shape) -> Shape:
+def _spawned_without_rules(shape: Shape) -> Shape:
     return {**shape, "spec": {**shape["spec"], "limits": None, "health": None}}
 
 

@@ -61,7 +61,7 @@ class Supervisor:
             on_unrecorded=lambda: self._marks.leave(ledger.unrecorded),
         )
         self.stops = Stops(ledger, self.turn, self.attached.get, clock)
-        self.limits = Enforcement(ledger, self.turn, self.stops, self.attached.get, clock)
+        self.rules = Enforcement(ledger, self.turn, self.stops, self.attached.get, clock)
         self.launchpad = Launchpad(
             on_report=self._on_report, on_failed=self._on_launch_failed, on_lost=self._look_again
         )
@@ -70,7 +70,7 @@ class Supervisor:
         """Let go of every handle; agents run on."""
         self._files.close()
         self._kernel_log.close()
-        self.limits.close()
+        self.rules.close()
         self.launchpad.close()
         for agent_id in list(self.attached):
             self._detach(agent_id)
@@ -188,10 +188,10 @@ class Supervisor:
         self._attach(agent_id).later("backoff", seconds, lambda: self.start_again(agent_id))
 
     def release_attempts(self) -> None:
-        """From now on start attempts when they are due, and enforce limits: a command that ends agents does neither."""
+        """From now on start attempts when they are due, and enforce rules: a command that ends agents does neither."""
         if self.holds_attempts:
             self.holds_attempts = False
-            self.limits.release()
+            self.rules.release()
             for agent_id, state in self.ledger.states.items():
                 if isinstance(state.phase, Waiting):
                     self.arm_backoff(agent_id, state)
@@ -205,7 +205,7 @@ class Supervisor:
         )
         if not is_watched or not features().pidfd:
             attachment.later("look", POLL_SECONDS, lambda: self._look_again(agent_id))
-        self.limits.watch(agent_id)
+        self.rules.watch(agent_id)
 
     def reconcile(
         self, agent_id: str, *, is_recovery: bool = False, unwatched: float = 0.0, announce: bool = True
@@ -278,7 +278,7 @@ class Supervisor:
             left = until_start_window_passes(state, state.phase.started_at, self._clock())
             attachment.later("window", left, lambda: self._pass_start_window(agent_id, attachment))
 
-    # --- signalling --------------------------------------------------------------------------------
+    # --- signalling ---------------------------------------------------------------------------------------------
 
     def send_signal(self, agent_id: str, command: do.SendSignal, origin: Origin) -> None:
         """Record it, then send it to the main process.

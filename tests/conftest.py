@@ -77,6 +77,14 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def url(cluster: Cluster) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    url = cluster.new_database()
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
 def tally(request: pytest.FixtureRequest) -> tallies.Tally:
     """Counts runs and violations of a fault, for the table that ends the output: see tests/support/tally.py."""
     return tallies.counting(request.node.user_properties)

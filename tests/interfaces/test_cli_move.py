@@ -32,14 +32,6 @@ pytestmark = [pytest.mark.postgres, pytest.mark.damages]
 
 
 @pytest.fixture
-def url(cluster: Cluster) -> Iterator[str]:
-    """An empty PostgreSQL database."""
-    url = cluster.new_database()
-    yield url
-    cluster.drop(url)
-
-
-@pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     """A home; its agents are ended afterwards."""
     path = tmp_path / "home"

@@ -167,14 +167,14 @@ def test_an_agent_failed_by_a_limit_that_had_ended_before_it(manager: Manager, h
 
 def test_agents_without_limits_cost_no_looks(manager: Manager, home: Path) -> None:
     """A timer for looks is there while a limited agent runs, and only then."""
-    limits = manager._coordinator.supervisor.limits
+    rules = manager._coordinator.supervisor.rules
     manager.spawn(shell(home, "exec sleep 300"), "free")
     manager.spawn(shell(home, "exec sleep 300", limits=Limits(wall_seconds=600)), "timed")
-    assert limits._next_look is None
+    assert rules._next_look is None
     manager.spawn(shell(home, "exec sleep 300", limits=Limits(processes=10)), "limited")
-    assert limits._next_look is not None
+    assert rules._next_look is not None
     manager.stop("limited")
-    eventually(lambda: limits._next_look is None, "the looks end")
+    eventually(lambda: rules._next_look is None, "the looks end")
 
 
 def test_the_clock_is_set_back_and_a_limit_of_time_holds(
@@ -182,7 +182,7 @@ def test_the_clock_is_set_back_and_a_limit_of_time_holds(
 ) -> None:
     """Within one coordinator time is measured by a clock that nobody sets."""
     supervisor = manager._coordinator.supervisor
-    monkeypatch.setattr(supervisor.limits, "_clock", lambda: time.time_ns() // 1000 - 10**12)
+    monkeypatch.setattr(supervisor.rules, "_clock", lambda: time.time_ns() // 1000 - 10**12)
     manager.spawn(_hog(home, "wall"), "it")
     ended = manager.wait("it", timeout=60)
     assert (ended.state, ended.cause, ended.message) == (

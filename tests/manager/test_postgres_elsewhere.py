@@ -24,14 +24,6 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-def url(cluster: Cluster) -> Iterator[str]:
-    """An empty database."""
-    url = cluster.new_database()
-    yield url
-    cluster.drop(url)
-
-
-@pytest.fixture
 def other(tmp_path: Path) -> Iterator[Path]:
     """Another home."""
     yield tmp_path / "other"

@@ -14,18 +14,9 @@ from eventstore.store import EventStore
 from manager import Manager
 from tests.manager.test_postgres import outlive
 from tests.support.agents import program
-from tests.support.cluster import Cluster
 from tests.support.processes import eventually, runs
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-def url(cluster: Cluster) -> Iterator[str]:
-    """An empty database."""
-    url = cluster.new_database()
-    yield url
-    cluster.drop(url)
 
 
 @contextmanager

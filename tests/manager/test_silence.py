@@ -157,11 +157,11 @@ def test_the_clock_is_set_and_silence_is_measured_all_the_same(
     manager: Manager, home: Path, monkeypatch: pytest.MonkeyPatch, by_seconds: int
 ) -> None:
     """Within one coordinator it goes by a clock that nobody sets: one that writes is not stopped, a silent one is."""
-    limits = manager._coordinator.supervisor.limits
+    rules = manager._coordinator.supervisor.rules
     talks = manager.spawn(shell(home, "while :; do echo on; sleep 0.2; done", health=SHORT), "talks")
     manager.spawn(_silent(home), "it")
     eventually(lambda: manager._coordinator.supervisor.attached[talks.id].heard, "it was looked at")
-    monkeypatch.setattr(limits, "_clock", lambda: time.time_ns() // 1000 + by_seconds * 10**6)
+    monkeypatch.setattr(rules, "_clock", lambda: time.time_ns() // 1000 + by_seconds * 10**6)
     assert manager.wait("it", timeout=60).cause == "health"
     seen = manager._coordinator.supervisor.attached[talks.id].heard
     eventually(lambda: manager._coordinator.supervisor.attached[talks.id].heard is not seen, "looked again")
@@ -178,7 +178,7 @@ def test_looks_at_output_are_seldom(manager: Manager, home: Path) -> None:
     assert timers["silence"].when() > manager._coordinator._loop.time() + 500
     assert supervisor.attached[free.id].heard is None
     assert "silence" not in supervisor.attached[free.id]._timers
-    assert supervisor.limits._next_look is None
+    assert supervisor.rules._next_look is None
 
 
 @pytest.mark.root

@@ -80,14 +80,6 @@ def _closed(database: Database) -> Iterator[Database]:
 
 
 @pytest.fixture
-def url(cluster: Cluster) -> Iterator[str]:
-    """An empty PostgreSQL database."""
-    url = cluster.new_database()
-    yield url
-    cluster.drop(url)
-
-
-@pytest.fixture
 def store(database: Database) -> EventStore:
     """An empty log without projections."""
     return database.open()

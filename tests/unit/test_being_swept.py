@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from manager.process import sweep
 from manager.recovery import SWEEP_SECONDS, conclude
 from tests.support.states import SECOND, STATES
 from tests.unit.test_recovery import EXIT, KNOWN, NOW
@@ -35,3 +36,8 @@ def test_nobody_is_awaited_who_will_not_say(observed: Any) -> None:
     believed: Any = STATES["running"]
     found = conclude(believed, observed, unwatched_seconds=0.0)
     assert ([type(one).__name__ for one in found.commands], found.counts_as) == (["ObserveExit"], "ended")
+
+
+def test_a_shim_is_awaited_as_long_as_it_may_sweep() -> None:
+    """A pure module cannot ask the shim's: it has the number again."""
+    assert SWEEP_SECONDS == sweep.SECONDS
