@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 import time
 
-Look = tuple[float, float, dict[int, bytes]]
+TYPE_CHECKING = False  # typing itself is not loaded yet, and takes 6 ms
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+Seen = tuple[bytes, float | None]  # `/proc/PID/stat`, and the CPU seconds of all threads to the nanosecond
+Look = tuple[float, float, dict[int, Seen]]
 
 _taken: list[Look] = []
 
@@ -18,29 +23,39 @@ def is_possible() -> bool:
     return os.path.isdir("/proc/self") and "procfs" not in os.environ.get("OUTLIVE_DISABLE", "").split(",")
 
 
-def read() -> Look:
-    """Seconds of the monotonic clock and of the one since boot, and `/proc/PID/stat` of every process.
+def read(passed_over: Container[int] = ()) -> Look:
+    """Seconds of the monotonic clock and of the one since boot, and each process but those `passed_over`.
 
     Raises OSError for want of descriptors or memory.
     """
     found = {}
     for name in os.listdir("/proc"):
-        if name.isdigit():
-            content = stat(int(name))
-            if content is not None:
-                found[int(name)] = content
+        if name.isdigit() and (pid := int(name)) not in passed_over and (seen := one(pid)) is not None:
+            found[pid] = seen
     return time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), found
 
 
-def stat(pid: int) -> bytes | None:
-    """`/proc/PID/stat`; None where there is no such process, or it is out of our sight. Raises OSError as `read`."""
+def one(pid: int) -> Seen | None:
+    """What is seen of one; None where there is no such process, or it is out of our sight. Raises OSError as `read`."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
         try:
-            return os.read(descriptor, 4096)
+            return os.read(descriptor, 4096), cpu_seconds(pid)
         finally:
             os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """What all threads of a process have used, to the nanosecond, where `stat` counts in ticks of 10 ms.
+
+    None where there is no such process, or no such clock. The number of the clock is clock_getcpuclockid(3)'s, as the
+    kernel lays it out: include/linux/posix-timers_types.h, CPUCLOCK_SCHED of a process.
+    """
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:
         return None
 
 

@@ -39,7 +39,7 @@ class Looking:
         self._view = view
 
     def status(self, agent: AgentRef) -> AgentStatus:
-        """What the log knows and the system shows of one agent; CPU between two readings at least 0.1 s apart."""
+        """What the log knows and the system shows of one agent; CPU between two looks, 50 ms apart or more."""
         return self._view.agent(_ref(agent))
 
     def statuses(self, *, all: bool = False) -> list[AgentStatus]:

@@ -1,7 +1,7 @@
 """What living processes use: CPU, memory, threads and processes of whole trees, from two looks at all processes.
 
 On Linux one look reads `/proc/PID/stat` of every process once (11 µs each, where psutil's oneshot takes 68 µs), which
-gives every tree exactly. Elsewhere, or with OUTLIVE_DISABLE=procfs, psutil does the same.
+gives every tree exactly, and its CPU clock. Elsewhere, or with OUTLIVE_DISABLE=procfs, psutil does the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from manager import firstlook
 from manager.limits import Use
 from manager.status import NOT_ALIVE, Vitals
 
-LEAST_INTERVAL_SECONDS = 0.1  # CPU time counts in ticks of 10 ms; less than this between looks says little
+LEAST_INTERVAL_SECONDS = 0.05
+LEAST_INTERVAL_BY_TICKS_SECONDS = 0.1  # without exact clocks: a tick is 10 ms, a tenth of this
 _STATUS_WORDS = {
     b"R": "running",
     b"S": "sleeping",
@@ -76,21 +77,22 @@ class Sampler:
 
     def __init__(self) -> None:
         self._looks: list[_Reading] = []
+        self._least = _least_interval()
 
     def sample(self, targets: Sequence[Target]) -> list[Vitals]:
-        """The vitals of each target, in order. The first call waits so that two looks are at least 0.1 s apart."""
+        """The vitals of each target, in order. The first call waits so that two looks are far enough apart for CPU."""
         if not targets:
             return []
         if not self._looks:
             self._looks.append(_read(firstlook.given()))
-        missing = LEAST_INTERVAL_SECONDS - (time.monotonic() - self._looks[0].at)
+        missing = self._least - (time.monotonic() - self._looks[0].at)
         if missing > 0:
             time.sleep(missing)
-        now = _read()
-        before = next(look for look in reversed(self._looks) if now.at - look.at >= LEAST_INTERVAL_SECONDS)
+        now = _read(targets=targets)
+        before = next(look for look in reversed(self._looks) if now.at - look.at >= self._least)
         # What is younger than the interval may serve the call after the next; of the older ones, the newest.
         younger = [look for look in self._looks if look.at > before.at]
-        if not younger or now.at - younger[-1].at > LEAST_INTERVAL_SECONDS / 4:
+        if not younger or now.at - younger[-1].at > self._least / 4:
             younger.append(now)
         self._looks = [before, *younger]
         return [_vitals(target, before, now) for target in targets]
@@ -117,10 +119,10 @@ def tree(target: Target) -> list[tuple[int, int, int]]:
 def memory_and_cpu(pid: int) -> tuple[int, float]:
     """Resident bytes and CPU seconds of one process; zeros when it is gone."""
     try:
-        content = firstlook.stat(pid)
+        seen = firstlook.one(pid)
     except OSError as error:
         raise CannotLook(error) from error
-    found = None if content is None else _parsed(content)
+    found = None if seen is None else _parsed(*seen)
     return (0, 0.0) if found is None else (found.memory_bytes, found.cpu_seconds)
 
 
@@ -214,6 +216,11 @@ def _roots(target: Target, now: _Reading) -> list[int]:
     return [target.pid] if is_ours else []
 
 
+def _least_interval() -> float:
+    is_exact = firstlook.is_possible() and firstlook.cpu_seconds(os.getpid()) is not None
+    return LEAST_INTERVAL_SECONDS if is_exact else LEAST_INTERVAL_BY_TICKS_SECONDS
+
+
 def _members(roots: Iterable[int], now: _Reading) -> Iterable[int]:
     waiting = list(roots)
     while waiting:
@@ -222,15 +229,27 @@ def _members(roots: Iterable[int], now: _Reading) -> Iterable[int]:
         waiting.extend(now.children.get(pid, ()))
 
 
-def _read(look: firstlook.Look | None = None) -> _Reading:
-    """A look, or the one that was taken."""
+def _read(look: firstlook.Look | None = None, targets: Sequence[Target] = ()) -> _Reading:
+    """A look, or the one that was taken. Without the shims of `targets`, half of all processes, that live as recorded.
+
+    A main process whose parent has the shim's number has the shim for its parent: orphans go to older processes.
+    """
     if look is None and not firstlook.is_possible():
         return _reading(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), _read_psutil())
+    processes: dict[int, _Process] = {}
+    shims: set[int] = set()
     try:
-        at, since_boot, stats = look or firstlook.read()
+        for target in targets:
+            if (seen := firstlook.one(target.pid)) is not None:
+                processes[target.pid] = found = _parsed(*seen)
+                if found.parent == target.shim_pid and found.start_ticks == target.start_ticks:
+                    shims.add(found.parent)
+        at, since_boot, others = look or firstlook.read(shims | processes.keys())
     except OSError as error:
         raise CannotLook(error) from error
-    return _reading(at, since_boot, {pid: _parsed(content) for pid, content in stats.items()})
+    for pid, seen in others.items():
+        processes[pid] = _parsed(*seen)
+    return _reading(at, since_boot, processes)
 
 
 def _reading(at: float, since_boot: float, processes: dict[int, _Process]) -> _Reading:
@@ -240,12 +259,12 @@ def _reading(at: float, since_boot: float, processes: dict[int, _Process]) -> _R
     return _Reading(at, since_boot * _TICKS, processes, children)
 
 
-def _parsed(content: bytes) -> _Process:
+def _parsed(content: bytes, cpu_seconds: float | None) -> _Process:
     fields = content[content.rfind(b")") + 2 :].split(None, 22)  # proc_pid_stat(5), from its third field on
     return _Process(
         int(fields[1]),
         _STATUS_WORDS.get(fields[0], "unknown"),
-        (int(fields[11]) + int(fields[12])) / _TICKS,
+        (int(fields[11]) + int(fields[12])) / _TICKS if cpu_seconds is None else cpu_seconds,
         int(fields[17]),
         int(fields[21]) * _PAGE,
         int(fields[19]),
