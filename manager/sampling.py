@@ -1,7 +1,7 @@
 """Samples of what living agents use: a thread beside a coordinator's work that looks, and writes a row an agent.
 
 Nobody waits for it and nothing fails with it: what cannot be seen or written just now is left out. It starts a second
-after its coordinator, when most commands are over, and takes 0.2 % of one core at the most: the more there is to look
+after its coordinator, when most commands are over, and takes 0.1 % of one core at the most: the more there is to look
 at, the longer it pauses. See `docs/samples.md`.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FIRST_SECONDS = 1.0
 YOUNG_SECONDS = 0.5  # an attempt of this age has its first sample at the next look, a second later at most
 LOOK_SECONDS = 1.0
-MOST_SHARE = 0.002
+MOST_SHARE = 0.001
 NO_THREAD_RETRY_SECONDS = 10.0
 
 
