@@ -15,8 +15,8 @@ from benchmarks.supervisor_peer import SupervisorPeer
 
 PEERS: tuple[Callable[[], Peer], ...] = (OutlivePeer, SupervisorPeer, S6Peer, CircusPeer)
 BASELINE = "supervisor"
-SECONDS = 50.0  # outlive looks at 1,000 agents every 17 s or so: several looks, not one by chance
-REST_SECONDS = 5.0  # what a start leaves to do, such as taking events into reports, is over by then
+SECONDS = 60.0  # outlive looks at 1,000 agents every 20 s or so: several looks, not one by chance
+REST_SECONDS = 20.0  # what a start leaves to do, such as taking events into reports, is over by then
 
 
 def measure(

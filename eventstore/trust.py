@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eventstore import chain
 from eventstore.chain import Verdict
 from eventstore.checkpoints import CheckpointFile
 from eventstore.errors import StoreDamaged
-from eventstore.inline import Inline
 from eventstore.reader import Reader
 from eventstore.record import Head, RecordedEvent
+
+if TYPE_CHECKING:
+    from eventstore.inline import Inline
 
 CHECKED_ROWS = 10_000  # verified at each opening, at some 6 µs a row
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from eventstore.values import ResourceLimits
 from projections.quantities import counted, duration_text, size_text
+
+if TYPE_CHECKING:
+    from eventstore.values import ResourceLimits
 
 
 class Use(NamedTuple):

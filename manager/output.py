@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from eventstore.values import Stream
+if TYPE_CHECKING:
+    from eventstore.values import Stream
 
 OUTPUT = ("stdout.log", "stderr.log")  # in the directory of an attempt
 TAIL_BYTES = 8192  # of each file; an event may have 64 KiB in all

@@ -21,10 +21,11 @@ EVENT_FIELDS = {
     "correlation_id", "causation_id", "data", "previous_hash", "hash",
 }  # fmt: skip
 HEAVY = ("sqlalchemy", "alembic", "pydantic", "rich")
+VOCABULARY = ("eventstore.events", "eventstore.codec", "eventstore.values")  # a fifth of what `ps` takes
 
 
 def test_listing_loads_nothing_heavy(outlive: CommandLine) -> None:
-    """`outlive ps` for a program imports neither SQLAlchemy, alembic, pydantic nor rich."""
+    """`outlive ps` for a program imports neither SQLAlchemy, alembic, pydantic nor rich, nor the types of events."""
     outlive.run("--name", "x", "--", "sleep", "600")
     for command in (
         ["ps"],
@@ -35,9 +36,10 @@ def test_listing_loads_nothing_heavy(outlive: CommandLine) -> None:
         ["logs", "x"],
         ["why", "x"],
     ):
+        unwanted = HEAVY + VOCABULARY if command[0] == "ps" else HEAVY
         script = (
             "import sys; from manager.cli.main import main; main(sys.argv[1:]); "
-            f"sys.exit(' '.join(name for name in {HEAVY} if name in sys.modules))"
+            f"sys.exit(' '.join(name for name in {unwanted} if name in sys.modules))"
         )
         done = subprocess.run(
             [sys.executable, "-c", script, *command],
