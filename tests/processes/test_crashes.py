@@ -25,8 +25,15 @@ _NEVER_RUNS = (
 )
 # From the gate on it runs to its end, though nobody may be left to see that end.
 _RUNS_UNSEEN = ("shim.after_gate", "shim.before_exec_record", "shim.after_exec_record")
-_EXIT_LOST = ("shim.before_exit_record", "shim.after_record_synced")
-_EXIT_KEPT = ("shim.after_exit_record", "shim.after_sweep", "shim.before_reap", "shim.after_reap")
+_EXIT_LOST = ("shim.before_exit_record", "shim.after_record_written:1.4")  # the exit's is its fourth record
+_EXIT_KEPT = (
+    "shim.after_record_named:1.4",
+    "shim.after_record_synced",
+    "shim.after_exit_record",
+    "shim.after_sweep",
+    "shim.before_reap",
+    "shim.after_reap",
+)
 _CHILD = ("child.started", "child.after_gate", "child.before_exec")
 _LAUNCHER = ("launcher.started", "launcher.before_fork", "launcher.after_fork", "launcher.before_answer")
 _UNTIL_TREE = ("shim.before_main_record", "shim.after_main_record")

@@ -44,7 +44,7 @@ def _steps(trace: Path, record: str) -> Iterator[str]:
 
 
 def _durable(record: str) -> list[str]:
-    return [f"sync attempt/{record}.tmp", f"name {record}", "sync attempt", "sync above", "sync above"]
+    return [f"name {record}", f"sync attempt/{record}", "sync attempt", "sync above", "sync above"]
 
 
 @pytest.mark.strace
