@@ -80,10 +80,11 @@ def order_of(batches: Sequence[Batch], epoch: int | None) -> Order:
     return Order(drafted, ids, epoch)
 
 
-def questions(home: str, orders: Sequence[Order]) -> list[Query]:
-    """What has to be known of the log before these are appended."""
+def questions(home: str, before: int, orders: Sequence[Order]) -> list[Query]:
+    """What has to be known of the log before these are appended, which was known to end at position `before`."""
     return lookups.look(
         home,
+        before,
         (event_id for order in orders for event_id in order.ids),
         (stream for order in orders for stream, _, _ in order.batches),
     )
@@ -151,6 +152,10 @@ class Appending:
         self._statements.run("INSERT INTO pruned (position, hash, recorded_at) VALUES (?, ?, ?)", base)
         self._statements.run("DELETE FROM events WHERE position <= ?", (base.position,))
         crash_point("tool.after_prune")
+
+    def pruned_to(self) -> int:
+        """The last position that was pruned; 0 where nothing was."""
+        return int(self._statements.rows("SELECT coalesce(max(position), 0) FROM pruned")[0][0])
 
     def version(self, stream: str) -> int:
         """The stream's version, 0 for none, with what this transaction has added."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from eventstore.appending import questions as questions_of_append
 from eventstore.memory import First
-from eventstore.record import COLUMNS, RecordedEvent
+from eventstore.record import COLUMNS, Head, RecordedEvent
 from eventstore.statements import Query, Rows, Statements
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ class Inline(Projection, Protocol):
         """What of its rows is not what the log says, as far as its last `rows` events tell; None for nothing."""
 
 
-def questions(inlines: Iterable[Inline], home: str, orders: Sequence[Order] = ()) -> First:
-    """What to ask before `apply`, together with what the append asks."""
+def questions(inlines: Iterable[Inline], home: str, known: Head, orders: Sequence[Order] = ()) -> First:
+    """What to ask before `apply`, together with what the append asks of a log that was `known` to end so."""
     drafts = [draft for order in orders for _, _, drafts in order.batches for draft in drafts]
-    return First([*questions_of_append(home, orders), *(inline.question(home, drafts) for inline in inlines)])
+    asked = questions_of_append(home, known.position, orders)
+    return First([*asked, *(inline.question(home, drafts) for inline in inlines)], known=known)
 
 
 def apply(connection: Connection, inlines: Sequence[Inline], appending: Appending) -> None:

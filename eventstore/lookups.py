@@ -11,7 +11,8 @@ from eventstore.statements import AMONG, EACH, Query, Rows, texts
 
 _TAIL = "SELECT position, hash, recorded_at FROM events ORDER BY position DESC LIMIT 1"
 _LAST = (
-    f"SELECT t.position, t.hash, t.recorded_at, e.epoch FROM (SELECT 1 AS one) o LEFT JOIN ({_TAIL}) t ON 1 = 1"  # noqa: S608
+    "SELECT t.position, t.hash, t.recorded_at, e.epoch, (SELECT hash FROM events WHERE position = ?)"  # noqa: S608
+    f" FROM (SELECT 1 AS one) o LEFT JOIN ({_TAIL}) t ON 1 = 1"
     " LEFT JOIN epochs e ON e.home = ?"
 )
 _KNOWN = f"SELECT {', '.join(COLUMNS)} FROM events WHERE event_id {AMONG}"  # noqa: S608 (names of columns)
@@ -20,9 +21,13 @@ _PROJECTIONS = "SELECT name, version, position FROM projections"
 
 
 class Found(NamedTuple):
-    """The answers to `look`, and to `others` after it. `projections`: name → version, position."""
+    """The answers to `look`, and to `others` after it. `projections`: name → version, position.
+
+    `hash_before`: that of the row at the position that was asked about; None where there is no such row.
+    """
 
     tail: Head
+    hash_before: bytes | None
     epoch: int
     known: dict[str, RecordedEvent]
     versions: dict[str, int]
@@ -30,10 +35,10 @@ class Found(NamedTuple):
     others: Sequence[Rows]
 
 
-def look(home: str, ids: Iterable[str], streams: Iterable[str]) -> list[Query]:
-    """All that an append of these events to these streams has to know."""
+def look(home: str, before: int, ids: Iterable[str], streams: Iterable[str]) -> list[Query]:
+    """All that an append of these events to these streams has to know. `before`: where the log was known to end."""
     return [
-        Query(_LAST, (home,)),
+        Query(_LAST, (before, home)),
         known(ids),
         Query(_VERSIONS, (texts(streams),)),
         Query(_PROJECTIONS),
@@ -42,9 +47,10 @@ def look(home: str, ids: Iterable[str], streams: Iterable[str]) -> list[Query]:
 
 def found(answers: Sequence[Rows]) -> Found:
     """What the queries of `look`, and others after them, were answered."""
-    [(position, last_hash, recorded_at, epoch)], rows, versions, projections, *others = answers
+    [(position, last_hash, recorded_at, epoch, hash_before)], rows, versions, projections, *others = answers
     return Found(
         tail=EMPTY if position is None else Head(position, last_hash, recorded_at),
+        hash_before=hash_before,
         epoch=epoch or 0,
         known=by_id(rows),
         versions={stream: version or 0 for stream, version in versions},

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from eventstore.chain import EMPTY
 from eventstore.errors import StoreUnavailable
 from eventstore.record import Head
 from eventstore.statements import Query, Rows
@@ -36,11 +37,15 @@ class Disproved(Exception):
 
 
 class First(NamedTuple):
-    """What a transaction asks first, or the `answers`: right unless `check` fails, or an insert."""
+    """What a transaction asks first, or the `answers`: right unless `check` fails, or an insert.
+
+    `known`: how far the log had come, for all that is known, when it was decided what to ask.
+    """
 
     queries: Sequence[Query] = ()
     check: Query | None = None
     answers: Sequence[Rows] = ()
+    known: Head = EMPTY
 
 
 NOTHING = First()
@@ -87,6 +92,6 @@ class Memory:
             _CHECK.format(_PROJECTION * len(projections)),
             (head.hash, self._home, epoch, json.dumps(versions, ensure_ascii=False), *values),
         )
-        end = (head.position, head.hash, head.recorded_at, epoch)
+        end = (head.position, head.hash, head.recorded_at, epoch, head.hash)
         answers: list[Rows] = [[end], [], list(versions.items()), projections]
-        return First(check=check, answers=answers + [[] for _ in self._inlines])
+        return First(check=check, answers=answers + [[] for _ in self._inlines], known=head)

@@ -23,7 +23,7 @@ from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
 from eventstore.memory import NOTHING, Disproved, First
 from eventstore.postgres_batch import BatchingLink
 from eventstore.postgres_door import Door
-from eventstore.postgres_errors import ERRORS, is_lost, place_of, translate
+from eventstore.postgres_errors import ERRORS, WRITES, is_lost, place_of, translate
 from eventstore.postgres_session import WHOSE, Session, end
 from eventstore.postgres_source import LOCK_SECONDS, PostgresSource, connect, require_same_process
 from eventstore.reader import Reader
@@ -61,11 +61,11 @@ class PostgresBackend(Writing):
 
     def __init__(self, url: str, *, wait_seconds: float = LOCK_SECONDS) -> None:
         super().__init__()
-        self._place = place_of(url)
+        self._place = place_of(url).to_write()
         self._pid = os.getpid()
         self._wait_seconds = wait_seconds
         self._threads = threading.Lock()
-        self._door = Door(self._make)
+        self._door = Door(self._make, first_seconds=self._place.connect_seconds + 1.0)
         self._link: BatchingLink | None = None
         self._connection: Connection | None = None
         self._believes = False
@@ -207,7 +207,7 @@ class PostgresBackend(Writing):
             BatchingLink,
             self._place,
             f"{_SETTINGS}; SET lock_timeout = {_milliseconds(self._wait_seconds)}; {WHOSE}",
-            target_session_attrs="read-write",
+            **WRITES,
             prepare_threshold=None,
         )
         try:

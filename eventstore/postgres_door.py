@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Generic
 
 from eventstore.errors import StoreUnavailable
-from eventstore.postgres_errors import CONNECT_SECONDS
 from eventstore.postgres_session import Session
 from eventstore.postgres_source import Connected
 
@@ -23,8 +22,9 @@ AGAIN_SECONDS = (
 class Door(Generic[Connected]):
     """Makes one connection after another, when they are asked for; `make` ends the session of the one before."""
 
-    def __init__(self, make: Callable[[Session | None], Connected]) -> None:
+    def __init__(self, make: Callable[[Session | None], Connected], *, first_seconds: float) -> None:
         self._make = make
+        self._first_seconds = first_seconds
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._made: Connected | None = None
@@ -38,7 +38,7 @@ class Door(Generic[Connected]):
             if self._thread is None and self._made is None:
                 self._thread = threading.Thread(target=self._run, name="outlive-connecting", daemon=True)
                 self._thread.start()
-            patience = AGAIN_SECONDS if self._was_open else CONNECT_SECONDS + 1.0
+            patience = AGAIN_SECONDS if self._was_open else self._first_seconds
             deadline = time.monotonic() + patience
             while self._thread is not None and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)

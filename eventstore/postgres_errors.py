@@ -26,11 +26,12 @@ _CONNECTION: dict[str, object] = {
     "keepalives_count": 3,
     "tcp_user_timeout": LOST_SECONDS * 1000,
 }
+WRITES: dict[str, object] = {"target_session_attrs": "read-write"}
 ERRORS = (psycopg.Error,)
 
 _DAMAGE = (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted, errors.IndexCorrupted)
 _ASKED_WRONGLY = (psycopg.IntegrityError, psycopg.DataError, errors.RaiseException, errors.SyntaxError)
-_NO_WRITES = "the server takes no writes (a standby?); name the one that does, or all of them"
+_NO_WRITES = "it is a standby, or read-only, and takes no writes: name the server that does, or promote it"
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.InsufficientPrivilege, "the role may not; see `outlive db grants`"),
     (errors.ReadOnlySqlTransaction, _NO_WRITES),
@@ -53,7 +54,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("certificate", "its certificate cannot be checked; mend the URL's sslmode, sslrootcert or sslcert"),
     ("invalid port number", "the URL's port is none; mend it"),
     ("invalid integer value", "the URL has no number where one belongs; mend it"),
-    ("could not translate host name", "the name of the host is not known; mend the URL, or the name server"),
+    ("failed to resolve host", "the name of the host is not known; mend the URL, or the name server"),
     ("session is read-only", _NO_WRITES),
     ("hot standby mode", _NO_WRITES),
 )  # fmt: skip
@@ -64,10 +65,24 @@ _MISSING = (  # `database "x" does not exist`, `role "x" does not exist`
 
 
 class Place(NamedTuple):
-    """Where a database is: how to connect, and how to call it in messages, without any secret."""
+    """Where a database is: how to connect, and how to call it in messages, without any secret.
+
+    `servers`: how many are named, of which one takes writes.
+    """
 
     parameters: dict[str, Any]
     name: str
+    servers: int = 1
+
+    def to_write(self) -> Place:
+        """The one server that takes writes, whichever of several is to be read from."""
+        return self if self.servers == 1 else self._replace(parameters={**self.parameters, **WRITES})
+
+    @property
+    def connect_seconds(self) -> float:
+        """How long it takes to connect at the most: each server may be silent."""
+        given = str(self.parameters["connect_timeout"])
+        return self.servers * float(given if given.isdecimal() and int(given) else CONNECT_SECONDS)
 
 
 def place_of(url: str) -> Place:
@@ -80,7 +95,9 @@ def place_of(url: str) -> Place:
         raise _unreadable()
     where = given.get("host") or given.get("hostaddr") or "the local socket"
     name = f"PostgreSQL database {given.get('dbname') or given.get('user') or ''} at {where}"
-    return Place({**_CONNECTION, **given}, name)
+    servers = str(where).count(",") + 1
+    # Of several one is the log, and the others may be behind it.
+    return Place({**_CONNECTION, **(WRITES if servers > 1 else {}), **given}, name, servers)
 
 
 def _given(url: str) -> dict[str, Any]:

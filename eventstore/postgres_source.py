@@ -166,6 +166,10 @@ class PostgresSource:
         triggers = self.fetch(_TRIGGERS)
         return sha256(repr(triggers).encode()).hexdigest() == POSTGRES_TRIGGERS
 
+    def is_standby(self) -> bool:
+        """Whether the server follows another one."""
+        return bool(self.fetch("SELECT pg_is_in_recovery()")[0][0])
+
     def replaced_views(self) -> list[str]:
         """None: PostgreSQL gives back a view in words of its own, and only the owner of the tables can replace one."""
         return []
@@ -190,6 +194,11 @@ class PostgresSource:
     def hold(self) -> Iterator[str]:
         """See `Source.hold`."""
         with self._lock:
+            if self.is_standby():
+                raise StoreUnavailable(
+                    f"cannot show the past from the {self._place.name}: it is a standby, where no temporary tables can"
+                    " be made; name the server that takes writes"
+                )
             self._link.prepare_threshold = None  # what was prepared would not see the views
             self.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SELECT 1")
             self._is_held = True

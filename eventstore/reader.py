@@ -32,12 +32,12 @@ class Reader:
         self._source = source
 
     @classmethod
-    def open(cls, url: str) -> Reader:
-        """A reader of the database at `url`.
+    def open(cls, url: str, *, to_write: bool = False) -> Reader:
+        """A reader of the database at `url`; `to_write`: see `source_of`.
 
         Raises `NoDatabase` where nothing was recorded yet, `SchemaMismatch`, `StoreUnavailable` or `StoreDamaged`.
         """
-        return cls.of(source_of(url))
+        return cls.of(source_of(url, to_write=to_write))
 
     @classmethod
     def of(cls, source: Source) -> Reader:
@@ -169,6 +169,10 @@ class Reader:
     def is_guarded(self) -> bool:
         """Whether the triggers that keep the log from being changed are there, unchanged, and no others."""
         return self._source.is_guarded()
+
+    def is_standby(self) -> bool:
+        """Whether the database follows another one, and may be behind it."""
+        return self._source.is_standby()
 
     def replaced_views(self) -> list[str]:
         """Names of the views for reports that are not as the schema has them; in PostgreSQL that cannot be told."""

@@ -35,6 +35,9 @@ class Source(Protocol):
     def is_guarded(self) -> bool:
         """Whether the triggers that keep the log from being changed are there as the schema has them, and no others."""
 
+    def is_standby(self) -> bool:
+        """Whether it follows another server, which takes the writes, and may be behind it."""
+
     def replaced_views(self) -> list[str]:
         """Names of the views for reports that are not as the schema has them, where that can be told."""
 
@@ -51,8 +54,11 @@ class Source(Protocol):
         """Let go of the database."""
 
 
-def source_of(url: str) -> Source:
-    """The database at `url`, to read from; its driver is loaded here. Raises as `Reader.open`."""
+def source_of(url: str, *, to_write: bool = False) -> Source:
+    """The database at `url`, to read from; its driver is loaded here. Raises as `Reader.open`.
+
+    `to_write`: for somebody who writes there, too: of several servers the one that takes writes.
+    """
     if url.startswith("sqlite:"):
         from eventstore.sqlite_file import SqliteSource, path_of
 
@@ -61,7 +67,8 @@ def source_of(url: str) -> Source:
         from eventstore.postgres_errors import place_of
         from eventstore.postgres_source import PostgresSource
 
-        return PostgresSource(place_of(url))
+        place = place_of(url)
+        return PostgresSource(place.to_write() if to_write else place)
     raise unsupported(url)
 
 

@@ -170,6 +170,10 @@ class SqliteSource:
         triggers = self.fetch("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
         return sha256(repr(triggers).encode()).hexdigest() == TRIGGERS
 
+    def is_standby(self) -> bool:
+        """No: a file follows nobody."""
+        return False
+
     def replaced_views(self) -> list[str]:
         """See `Source.replaced_views`."""
         return replaced_views(dict(self.fetch("SELECT name, sql FROM sqlite_master WHERE type = 'view'")))

@@ -43,8 +43,7 @@ def now_microseconds() -> int:
 class EventStore:
     """One open log, for any number of threads. Not for use across a fork.
 
-    Errors of any method: `StoreUnavailable` when the database cannot be used now, `StoreDamaged` when it is not what
-    was written.
+    Any method raises `StoreUnavailable` when the database cannot be used now, `StoreDamaged` when it is not as written.
     """
 
     def __init__(
@@ -261,7 +260,8 @@ class EventStore:
         if believed := self._memory.believed(orders):
             with self._memory.doubted():
                 return self._commit_knowing(orders, believed)
-        return self._commit_knowing(orders, inlines.questions(self._inline, self._home, orders))
+        first = inlines.questions(self._inline, self._home, self._outside.known, orders)
+        return self._commit_knowing(orders, first)
 
     def _commit_knowing(self, orders: Sequence[Order], first: First) -> list[Outcome]:
         with self._appending(first) as (connection, appending):
@@ -286,7 +286,7 @@ class EventStore:
 
     @contextmanager
     def _appending(self, first: First | None = None) -> Iterator[tuple[Connection, Appending]]:
-        first = first or inlines.questions(self._inline, self._home)
+        first = first or inlines.questions(self._inline, self._home, self._outside.known)
         appending: Appending | None = None
         with (
             inlines.forgetting(self._inline),
@@ -294,7 +294,7 @@ class EventStore:
         ):
             found, now = lookups.found(answers), self._clock()
             appending = Appending(Statements(connection), found, home=self._home, host=self._host, now=now)
-            trust.require_grown(appending.head, self._outside.known)
+            trust.require_grown(found, first.known, pruned_to=appending.pruned_to)
             yield connection, appending
 
     def _note_head(self, appending: Appending | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from eventstore import chain
 from eventstore.chain import Verdict
 from eventstore.checkpoints import CheckpointFile
-from eventstore.errors import StoreDamaged
+from eventstore.errors import StoreDamaged, StoreUnavailable
 from eventstore.reader import Reader
 from eventstore.record import Head, RecordedEvent
 
 if TYPE_CHECKING:
     from eventstore.inline import Inline
+    from eventstore.lookups import Found
 
 CHECKED_ROWS = 10_000  # verified at each opening, at some 6 µs a row
 
@@ -38,13 +39,17 @@ class Kept(Protocol):
 def require_whole(
     reader: Reader, known: Head | None, *, rows: int | None = None, checkpoints: Sequence[Head] = ()
 ) -> None:
-    """Raise `StoreDamaged` with the first bad position; `known` None: that nothing was ever recorded."""
+    """Raise `StoreDamaged` with the first bad position; `known` None: that nothing was ever recorded.
+
+    Raises `StoreUnavailable` where the end of it may only not have arrived yet.
+    """
     try:
         verdict = reader.verify(last=CHECKED_ROWS if rows is None else rows)
     except StoreDamaged:
         verdict = reader.verify()  # which takes longer, and finds the first bad row
     if verdict.is_intact:
         verdict = contradicted(reader, verdict, [*checkpoints, *([] if known is None else [known])])
+    require_arrived(reader, verdict)
     if not verdict.is_intact:
         raise StoreDamaged(
             f"cannot use the log: from position {verdict.position} on it is not what was written "
@@ -56,6 +61,19 @@ def require_whole(
             "cannot use the log: the file that says how far it had come is missing; put it back, see `outlive verify`",
             position=verdict.head_position + 1,
         )
+
+
+def lag(reader: Reader, verdict: Verdict) -> str | None:
+    """Why the end that a log lacks may be still to come; None where that is not so."""
+    if verdict.problem != "tail missing" or not reader.is_standby():
+        return None
+    return f"the server is a standby, and behind: {verdict.detail}; name the server that takes writes"
+
+
+def require_arrived(reader: Reader, verdict: Verdict) -> None:
+    """Raise `StoreUnavailable` where all that speaks against a log is that its end may be still to come."""
+    if why := lag(reader, verdict):
+        raise StoreUnavailable(f"cannot tell whether all of the log is there: {why}")
 
 
 def contradicted(reader: Reader, verdict: Verdict, known: Iterable[Head]) -> Verdict:
@@ -163,14 +181,18 @@ def lagging(reader: Reader, inlines: Sequence[Inline]) -> list[Inline]:
     return found if head else []
 
 
-def require_grown(found: Head, known: Head) -> None:
-    """Raise `StoreDamaged` unless an open log still ends where this process left it, or further on."""
-    if found.position > known.position or found[:2] == known[:2]:
+def require_grown(found: Found, known: Head, *, pruned_to: Callable[[], int]) -> None:
+    """Raise `StoreDamaged` unless an open log still ends where this process left it, or goes on from there."""
+    tail = found.tail
+    if known.position == 0 or tail[:2] == known[:2]:
+        return
+    is_pruned = found.hash_before is None and known.position < tail.position and known.position <= pruned_to()
+    if is_pruned or (found.hash_before == known.hash and known.position < tail.position):
         return
     raise StoreDamaged(
-        f"cannot append: the log ends at {found.position}, and it had come to {known.position} and another hash: "
-        "somebody changed it while it was open; put it back",
-        position=min(found.position + 1, known.position),
+        f"cannot append: the log ends at {tail.position}, and it had come to {known.position} and another hash: "
+        "somebody changed it while it was open, or another server took over that did not have all of it; put it back",
+        position=min(tail.position + 1, known.position),
     )
 
 

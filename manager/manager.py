@@ -73,7 +73,7 @@ class Manager(Looking):
         url = default_url(place.path, database_url or os.environ.get("OUTLIVE_DATABASE_URL"))
         coordinator = Coordinator.open(place, url, actor=who, takeover=takeover, ends_agents=ends_agents)
         try:
-            manager = cls(place, coordinator, View.open(place.path, url), who)
+            manager = cls(place, coordinator, View.open(place.path, url, to_write=True), who)
             lacking = (StoreUnavailable, OSError) if ends_agents else ()  # room for an event, for a socket
             with contextlib.suppress(*lacking):
                 manager.recovery = coordinator.call(coordinator.recover(announce=announce)).result()

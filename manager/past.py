@@ -38,7 +38,7 @@ class PastView(View):
     def over(cls, view: View, position: int, instant: int) -> PastView:
         """What `view` would have shown when the log ended at `position`; `view` is used up by it."""
         past.show(view.reader, position=position, instant=instant)
-        self = cls(view.home, view.reader, view.doubt, view.scope)
+        self = cls(view.home, view.reader, view.doubt, view.scope, view.lag)
         self._moment = instant
         return self
 

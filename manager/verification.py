@@ -72,7 +72,7 @@ def verify_home(home: Home, url: str, wanted: Wanted = ALL) -> Verification | No
     """Verify the log of a home; a part of it for its chain, head and checkpoints alone. None: nothing was recorded.
 
     Raises `HomeError` where there is no home, `InvalidRequest` for a part that the log does not have, `StoreDamaged`
-    where there is no log any more.
+    where there is no log any more, `StoreUnavailable` where its end may be still to come.
     """
     if not home.path.is_dir():
         only_reads = (
@@ -119,6 +119,7 @@ def _verified(home: Home, url: str, wanted: Wanted) -> Verification | None:
             found = _part(home, reader, known, wanted)
         else:
             found = _chain(home, url, reader, known, wanted)
+        trust.require_arrived(reader, found.verdict)
         if doubt is not None and found.verdict.is_intact:
             found = found._replace(verdict=without_evidence(found.verdict, str(doubt)))
         is_all = (wanted.start, wanted.until, wanted.from_checkpoint) == (None, None, False)

@@ -62,39 +62,47 @@ def database_url(home: Path, given: str | None) -> str:
 class View:
     """Everything that can be read. Safe for threads; close it when done.
 
-    `doubt` says why the log may not be the one that was written; None where nothing speaks against it.
+    `doubt` says why the log may not be the one that was written, `lag` why it may be behind; None where nothing speaks
+    for that.
     """
 
     def __init__(
-        self, home: Path, reader: Reader | None, doubt: str | None = None, scope: Scope = ALONE
+        self,
+        home: Path,
+        reader: Reader | None,
+        doubt: str | None = None,
+        scope: Scope = ALONE,
+        lag: str | None = None,
     ) -> None:
         self._home = home
         self._reader = reader
         self.doubt = doubt
+        self.lag = lag
         self.scope = scope
         self._sampler = vitals.Sampler()
         self._sampler_lock = threading.Lock()
 
     @classmethod
-    def open(cls, home: Path, url: str | None = None) -> View:
-        """A view of the home at `home`. One where nothing was recorded yet reads as empty.
+    def open(cls, home: Path, url: str | None = None, *, to_write: bool = False) -> View:
+        """A view of the home at `home`. One where nothing was recorded yet reads as empty. `to_write`: see `source_of`.
 
         Raises `StoreUnavailable`, `StoreDamaged` or `SchemaMismatch`.
         """
         known, doubt = _known(home)  # before the log is looked at, which may grow meanwhile
         scope = _scope(home, url)
         try:
-            reader = Reader.open(database_url(home, url))
+            reader = Reader.open(database_url(home, url), to_write=to_write)
         except NoDatabase as error:
             if known.position:
                 raise trust.gone(known, home / "events.db") from error
             return cls(home, None, doubt, scope)
         try:
             verdict = reader.compare(known)
+            lag = trust.lag(reader, verdict)
         except BaseException:
             reader.close()
             raise
-        return cls(home, reader, doubt if verdict.is_intact else verdict.detail, scope)
+        return cls(home, reader, doubt if verdict.is_intact or lag else verdict.detail, scope, lag)
 
     @property
     def home(self) -> Path:

@@ -163,15 +163,22 @@ def _database(reader: Reader, home: Home, session: Session) -> Iterator[Check]:
         )
         yield Check("database", "ok" if mode == "wal" else "warning", detail)
     elif session.database.startswith("postgresql:"):
-        [(version, fsync, is_standby)] = reader.rows(
-            "SELECT current_setting('server_version'), current_setting('fsync'), pg_is_in_recovery()"
+        [(version, fsync, is_standby, is_ahead)] = reader.rows(
+            "SELECT current_setting('server_version'), current_setting('fsync'), pg_is_in_recovery(),"
+            " current_setting('synchronous_standby_names') = '' AND EXISTS (SELECT FROM pg_stat_replication)"
         )
-        detail = f"PostgreSQL {version}"
+        parts = [f"PostgreSQL {version}"]
         if fsync == "off":
-            detail += " with fsync = off: a power loss may cost events that were acknowledged"
+            parts.append("fsync = off: a power loss may cost events that were acknowledged")
+        if is_ahead and not is_standby:
+            parts.append(
+                "its standbys may be behind (no synchronous_standby_names): a failover may cost acknowledged events"
+            )
         if is_standby:
-            detail += ", a standby, which takes no writes: to change anything name the server that does"
-        yield Check("database", "ok" if fsync != "off" and not is_standby else "warning", detail)
+            parts.append(
+                "a standby, which takes no writes: to change anything name the server that does, or promote it"
+            )
+        yield Check("database", "ok" if len(parts) == 1 else "warning", "; ".join(parts))
     head, base = reader.head(), reader.base().position
     gone = f" after {base} that were pruned" if base else ""
     detail = f"{counted(head.position - base, 'event')}{gone}, head {head.hash.hex()[:16]}…"
@@ -227,6 +234,8 @@ def _head_outside(reader: Reader, home: Home) -> Check:
     if known is None:
         return Check("head", "ok", f"none outside the log yet; the next coordinator makes {home.head}")
     verdict = reader.compare(known)
+    if lag := trust.lag(reader, verdict):
+        return Check("head", "warning", f"{home.head}: position {known.position}, but {lag}")
     if not verdict.is_intact:
         return Check(
             "head", "bad", f"from position {verdict.position} on the log is not all there: {verdict.detail}"

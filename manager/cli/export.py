@@ -107,6 +107,10 @@ def _signer(given: str | None) -> Key | None:
 
 def _require_whole(view: View, what: str, otherwise: str) -> None:
     """Refuse where the log is known to have been another: what is written would look complete."""
+    if view.lag:
+        from eventstore.errors import StoreUnavailable
+
+        raise StoreUnavailable(f"cannot {what}: {view.lag}{otherwise}")
     if view.doubt:
         from eventstore.errors import StoreDamaged
 

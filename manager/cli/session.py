@@ -65,6 +65,9 @@ class Session:
         if view.doubt and not self.is_warned:
             say(f"outlive: do not trust what the log says: {view.doubt}; see `outlive verify`")
             self.is_warned = True
+        if view.lag and not self.is_warned:
+            say(f"outlive: this is not the newest: {view.lag}")
+            self.is_warned = True
         return view
 
     def door(self, *, only_asks: bool = False) -> AbstractContextManager[Door]:

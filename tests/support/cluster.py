@@ -56,6 +56,17 @@ class Cluster:
             with (self._data / "pg_hba.conf").open("a", encoding="ascii") as rules:
                 rules.write("host all all samenet trust\n")
 
+    def follow(self, primary: Cluster) -> None:
+        """Make its files from those of a running server, whose standby it is once it is started."""
+        if os.geteuid() == 0:
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+        source = f"host={primary.directory} port={PORT} user=owner"
+        self._run("pg_basebackup", "-D", str(self._data), "-d", source, "-R", "-c", "fast", "--no-sync")
+
+    def promote(self) -> None:
+        """Let a standby be a server of its own, and wait until it takes writes."""
+        self.run("SELECT pg_promote(true, 60)")
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
@@ -168,16 +179,29 @@ class Cluster:
 @contextmanager
 def running_cluster(*, is_durable: bool = False, address: str = "") -> Iterator[Cluster]:
     """A new server, removed afterwards. `is_durable`: what is committed is on disk. `address`: to listen on, too."""
-    # Short: a socket's path has 107 bytes.
-    cluster = Cluster(
-        Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), is_durable=is_durable, address=address
-    )
+    cluster = Cluster(_new_directory(), is_durable=is_durable, address=address)
     try:
         cluster.create()
         cluster.start()
         yield cluster
     finally:
         cluster.remove()
+
+
+@contextmanager
+def running_standby(primary: Cluster, *, address: str = "") -> Iterator[Cluster]:
+    """A new hot standby of a running server, which streams to it without waiting for it; removed afterwards."""
+    standby = Cluster(_new_directory(), address=address)
+    try:
+        standby.follow(primary)
+        standby.start()
+        yield standby
+    finally:
+        standby.remove()
+
+
+def _new_directory() -> Path:
+    return Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # short: a socket's path has 107 bytes
 
 
 def name_of(url: str) -> str:
