@@ -87,7 +87,16 @@ class EpochFenced(OutliveError):
 
 
 class NoDatabase(StoreUnavailable):
-    """There is no database yet: nothing has ever been recorded here. A reader may answer "nothing"."""
+    """There is no database yet: nothing has ever been recorded here. A reader may answer "nothing".
+
+    `notice`: what whoever answers so should say beside it. `is_misnamed`: there is no such place, or a log beside it,
+    and "nothing" would be wrong.
+    """
+
+    def __init__(self, message: str, *, notice: str | None = None, is_misnamed: bool = False) -> None:
+        self.notice = notice
+        self.is_misnamed = is_misnamed
+        super().__init__(message)
 
 
 class NameInUse(OutliveError):

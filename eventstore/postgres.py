@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from eventstore import migrating, revision
 from eventstore.backend import Begun
-from eventstore.errors import NoDatabase, SchemaMismatch, StoreUnavailable
+from eventstore.errors import SchemaMismatch, StoreUnavailable
 from eventstore.memory import NOTHING, Disproved, First
 from eventstore.postgres_batch import BatchingLink
 from eventstore.postgres_door import Door
@@ -81,7 +81,8 @@ class PostgresBackend(Writing):
         """Make the schema in an empty database; check the schema, or upgrade an older one."""
         found = self.schema_version()
         if found is None and not create:
-            raise NoDatabase(f"cannot open the {self._place.name}: nothing has been recorded there yet")
+            with closing(PostgresSource(self._place)) as source:
+                raise source.nothing()
         if found == revision.HEAD and not (is_upgrade and not self._is_guarded()):
             return
         if found is not None:

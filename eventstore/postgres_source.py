@@ -18,7 +18,7 @@ from psycopg.adapt import Loader
 from psycopg.pq import Format
 from psycopg.types.numeric import NumericBinaryLoader
 
-from eventstore.errors import StoreUnavailable
+from eventstore.errors import NoDatabase, StoreUnavailable
 from eventstore.postgres_errors import ERRORS, Place, is_lost, translate
 from eventstore.revision import POSTGRES_TRIGGERS
 from eventstore.statements import marked
@@ -40,6 +40,12 @@ _GENERATED = """
     SELECT 1 FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = to_regclass('events') AND a.attname = 'data_json' AND a.attgenerated = 's'
         AND pg_get_expr(d.adbin, d.adrelid) = '(data)::jsonb'"""
+
+_LOGS = """
+    SELECT current_schema()::text, array(
+        SELECT n.nspname::text FROM pg_namespace n JOIN pg_class e ON e.relnamespace = n.oid
+            JOIN pg_class v ON v.relnamespace = n.oid JOIN pg_class o ON o.relnamespace = n.oid
+        WHERE e.relname = 'events' AND v.relname = 'alembic_version' AND o.relname = 'epochs' ORDER BY 1)"""
 
 
 class Link(psycopg.Connection[tuple[Any, ...]]):
@@ -204,6 +210,25 @@ class PostgresSource:
             self._is_held = True
             yield str(self.fetch("SELECT quote_ident(current_schema())")[0][0])
             self.fetch("SET TRANSACTION READ ONLY")
+
+    def nothing(self) -> NoDatabase:
+        """See `Source.nothing`. A log in another schema of the database is the one that was meant."""
+        [(here, logs)] = self.fetch(_LOGS)
+        there = f"there is none in its schema {here}"
+        if here is None:
+            there = "the role may use no schema of its search_path, or none exists"
+        if here is None or logs:
+            advice = "mend the URL's `options`, or create the schema"
+            if logs:
+                advice = f"name schema {' or '.join(logs)}, which has one: ?options=-csearch_path%3D{logs[0]}"
+            return NoDatabase(
+                f"cannot find the log in the {self._place.name}: {there}; {advice}", is_misnamed=True
+            )
+        notice = (
+            f"there is no log in schema {here} of the {self._place.name} yet; if there should be one, mend the database"
+            " or the search_path in the URL, else `outlive db upgrade` or the first agent makes it"
+        )
+        return NoDatabase(f"cannot read the log: {notice}", notice=notice)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -43,7 +43,10 @@ class Reader:
     def of(cls, source: Source) -> Reader:
         """A reader of `source`, whose schema is checked; on an error the source is closed."""
         try:
-            require_head(schema_version(source), where=source.where)
+            found = schema_version(source)
+            if found is None:
+                raise source.nothing()
+            require_head(found, where=source.where)
         except BaseException:
             source.close()
             raise

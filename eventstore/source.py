@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from eventstore.errors import InvalidRequest, SchemaMismatch
+from eventstore.errors import InvalidRequest, NoDatabase, SchemaMismatch
 from eventstore.revision import HEAD, VERSION_QUERY
 
 
@@ -49,6 +49,9 @@ class Source(Protocol):
 
         Gives the name of the schema that the others are in, which the temporary ones hide.
         """
+
+    def nothing(self) -> NoDatabase:
+        """The error for a database in which there is no log."""
 
     def close(self) -> None:
         """Let go of the database."""

@@ -202,6 +202,12 @@ class SqliteSource:
             self._is_held = True
             yield "main"
 
+    def nothing(self) -> NoDatabase:
+        """See `Source.nothing`."""
+        return NoDatabase(
+            f"cannot read {self.where}: nothing has been recorded there yet; start an agent first"
+        )
+
     def close(self) -> None:
         """Let go of the file."""
         if os.getpid() == self._pid:

@@ -214,7 +214,8 @@ def moved(database: Path) -> StoreDamaged | None:
 def gone(known: Head, database: Path | None = None) -> StoreDamaged:
     """The error for a log of which nothing is left, at `database` if that is a file."""
     return (database and moved(database)) or StoreDamaged(
-        f"cannot use the log: there is none, and it had come to position {known.position}; put it back",
+        f"cannot use the log: there is none, and it had come to position {known.position}; put it back, "
+        "or name the database, and its search_path, that has it",
         position=1,
     )
 

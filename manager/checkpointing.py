@@ -45,8 +45,12 @@ def write_checkpoint(home: Home, url: str, *, key: Key | None) -> Checkpoint | N
     known = known_head(home)
     try:
         reader = Reader.open(url)
-    except NoDatabase:
+    except NoDatabase as error:
         require_log(home, url)
+        if known is not None and known.position:
+            raise trust.gone(known, home.database) from error
+        if error.is_misnamed:
+            raise
         return None
     with closing(reader):
         file = checkpoints_of(home, homeidentity.read(home.identity).id, key=key)

@@ -113,6 +113,8 @@ def _verified(home: Home, url: str, wanted: Wanted) -> Verification | None:
             raise trust.gone(known, home.database) from error
         if doubt is not None:
             raise doubt from error
+        if error.is_misnamed:
+            raise
         return None
     with closing(reader):
         if wanted.start is not None or wanted.until is not None:

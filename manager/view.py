@@ -63,8 +63,10 @@ class View:
     """Everything that can be read. Safe for threads; close it when done.
 
     `doubt` says why the log may not be the one that was written, `lag` why it may be behind; None where nothing speaks
-    for that.
+    for that. `notice` says what to know of a place where there is no log yet.
     """
+
+    notice: str | None = None
 
     def __init__(
         self,
@@ -95,7 +97,11 @@ class View:
         except NoDatabase as error:
             if known.position:
                 raise trust.gone(known, home / "events.db") from error
-            return cls(home, None, doubt, scope)
+            if error.is_misnamed:
+                raise
+            empty = cls(home, None, doubt, scope)
+            empty.notice = error.notice
+            return empty
         try:
             verdict = reader.compare(known)
             lag = trust.lag(reader, verdict)

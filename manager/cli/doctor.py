@@ -69,8 +69,8 @@ def examine(session: Session) -> Iterator[Check]:
         from eventstore.reader import Reader
 
         reader = Reader.open(session.database)
-    except NoDatabase:
-        yield _no_database(home)
+    except NoDatabase as error:
+        yield _no_database(home, error)
     except SchemaMismatch as error:
         yield Check("schema", "bad", str(error))
     except OutliveError as error:
@@ -216,14 +216,16 @@ def _projections(reader: Reader, head: int) -> Check:
     return Check("projections", "ok", detail if late else "up to the log")
 
 
-def _no_database(home: Home) -> Check:
+def _no_database(home: Home, missing: NoDatabase) -> Check:
     try:
         known = known_head(home)
     except OutliveError as error:
         return Check("database", "bad", str(error))
     if known is not None and known.position:
         return Check("database", "bad", str(trust.gone(known, home.database)))
-    return Check("database", "ok", f"none yet; the first agent makes {home.database}")
+    if missing.is_misnamed:
+        return Check("database", "bad", str(missing))
+    return Check("database", "ok", missing.notice or f"none yet; the first agent makes {home.database}")
 
 
 def _head_outside(reader: Reader, home: Home) -> Check:

@@ -65,6 +65,9 @@ class Session:
         if view.doubt and not self.is_warned:
             say(f"outlive: do not trust what the log says: {view.doubt}; see `outlive verify`")
             self.is_warned = True
+        if view.notice and not self.is_warned:
+            say(f"outlive: {view.notice}")
+            self.is_warned = True
         if view.lag and not self.is_warned:
             say(f"outlive: this is not the newest: {view.lag}")
             self.is_warned = True

@@ -83,7 +83,9 @@ def rebuild_command(*, projection: str | None, check: bool) -> int:
     require_vouched(home, session.database)
     try:
         store = EventStore.open(session.database, home="", host="", create=False, head=head)
-    except NoDatabase:
+    except NoDatabase as error:
+        if error.is_misnamed:
+            raise
         return _nothing(
             session, {"schema": "outlive.rebuild/1", "same": True, "differences": [], "position": 0}
         )
