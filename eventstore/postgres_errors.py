@@ -31,37 +31,28 @@ ERRORS = (psycopg.Error,)
 
 _DAMAGE = (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted, errors.IndexCorrupted)
 _ASKED_WRONGLY = (psycopg.IntegrityError, psycopg.DataError, errors.RaiseException, errors.SyntaxError)
-_NO_WRITES = "it is a standby, or read-only, and takes no writes: name the server that does, or promote it"
+NO_WRITES = "it is a standby, or read-only, and takes no writes: name the server that does, or promote it"
+TOO_MANY = "the server has no connection left; raise its max_connections"
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (errors.InsufficientPrivilege, "the role may not; see `outlive db grants`"),
-    (errors.ReadOnlySqlTransaction, _NO_WRITES),
+    (errors.ReadOnlySqlTransaction, NO_WRITES),
     (
         errors.LockNotAvailable,
         "a table is locked by another session, which pg_stat_activity shows; end that one, then try again",
     ),
     (errors.DiskFull, "the server's disk is full; try again when that is mended"),
-    (errors.TooManyConnections, "the server has no connection left; raise its max_connections"),
+    (errors.TooManyConnections, TOO_MANY),
     (errors.InvalidSchemaName, "no schema of its search_path exists; create it, or mend the URL's `options`"),
 )
-# What keeps a connection from being made has no code, in the driver: only libpq's and the server's words.
+# What keeps a connection from being made before the server is heard has no code: only libpq's words, or the driver's.
 _WORDS: tuple[tuple[str, str], ...] = (
-    ("password authentication failed", "the password is wrong; mend it in ~/.pgpass, or in the URL"),
-    ("no password supplied", "it wants a password; write it into ~/.pgpass (mode 0600), or into the URL"),
-    ("authentication failed", "the server does not take this user for who it is; mend the URL or pg_hba.conf"),
-    ("no pg_hba.conf entry", "the server does not let this host, user or encryption in; mend its pg_hba.conf"),
     ("SSL was required", "the server does not speak TLS, which sslmode asks for; switch it on there, or mend sslmode"),
     ("SSL error", "TLS cannot be agreed upon; mend the URL's sslmode, sslrootcert or sslcert"),
     ("certificate", "its certificate cannot be checked; mend the URL's sslmode, sslrootcert or sslcert"),
     ("invalid port number", "the URL's port is none; mend it"),
     ("invalid integer value", "the URL has no number where one belongs; mend it"),
     ("failed to resolve host", "the name of the host is not known; mend the URL, or the name server"),
-    ("session is read-only", _NO_WRITES),
-    ("hot standby mode", _NO_WRITES),
 )  # fmt: skip
-_MISSING = (  # `database "x" does not exist`, `role "x" does not exist`
-    ('database "', "there is no such database; create it (createdb), or mend the URL"),
-    ('role "', "there is no such role; create it (createuser), or mend the URL"),
-)
 
 
 class Place(NamedTuple):
@@ -115,8 +106,10 @@ def _unreadable() -> InvalidRequest:
     )
 
 
-def translate(error: BaseException, place: Place, action: str) -> OutliveError | None:
-    """Outlive's error for a driver's, saying what to do; None if it is not the driver's."""
+def translate(
+    error: BaseException, place: Place, action: str, *, advice: str | None = None
+) -> OutliveError | None:
+    """Outlive's error for a driver's; `advice`: what to do, where that is known. None if it is not the driver's."""
     if not isinstance(error, ERRORS):
         return None
     what = f"cannot {action} the {place.name}"
@@ -127,7 +120,7 @@ def translate(error: BaseException, place: Place, action: str) -> OutliveError |
         return InvalidRequest(f"{what}: {detail}; the database refuses it")
     if type(error) is psycopg.ProgrammingError:  # before anything was sent: what was to be connected to
         return InvalidRequest(f"{what}: {detail}; mend the URL")
-    return StoreUnavailable(f"{what}: {_advice(error, detail)} ({detail or type(error).__name__})")
+    return StoreUnavailable(f"{what}: {advice or _advice(error, detail)} ({detail or type(error).__name__})")
 
 
 def _advice(error: psycopg.Error, detail: str) -> str:
@@ -135,8 +128,7 @@ def _advice(error: psycopg.Error, detail: str) -> str:
         if isinstance(error, kind):
             return text
     if error.sqlstate is None:
-        words = _WORDS + (_MISSING if "does not exist" in detail else ())
-        for said, text in words:
+        for said, text in _WORDS:
             if said in detail:
                 return text
     return "try again when it is back"

@@ -20,6 +20,7 @@ from psycopg.types.numeric import NumericBinaryLoader
 
 from eventstore.errors import NoDatabase, StoreUnavailable
 from eventstore.postgres_errors import ERRORS, Place, is_lost, translate
+from eventstore.postgres_refusal import advice
 from eventstore.revision import POSTGRES_TRIGGERS
 from eventstore.statements import marked
 
@@ -111,7 +112,7 @@ def connect(kind: type[Connected], place: Place, settings: str, **parameters: ob
             link.close()
             raise
     except ERRORS as error:
-        raise translate(error, place, "connect to") or error from error
+        raise translate(error, place, "connect to", advice=advice(error, place)) or error from error
     return link
 
 

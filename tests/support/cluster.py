@@ -39,9 +39,14 @@ _names = count(1)
 class Cluster:
     """One server and its files. `restart` and `kill` are for tests of what happens then."""
 
-    def __init__(self, directory: Path, *, is_durable: bool = False, address: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, is_durable: bool = False, address: str = "", language: str = ""
+    ) -> None:
         self.directory = directory
+        self._language = language
         self._settings = {**SETTINGS, **(DURABLE if is_durable else {}), "listen_addresses": address}
+        if language:
+            self._settings["lc_messages"] = "C.UTF-8"  # in "C" itself there is but one language
         self._data = directory / "data"
         self._user = pwd.getpwnam("nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
         self._server: subprocess.Popen[bytes] | None = None
@@ -108,6 +113,12 @@ class Cluster:
         self._server = None
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
+    def let_in(self, rules: str) -> None:
+        """Lines of pg_hba.conf that go before those that let everybody in."""
+        path = self._data / "pg_hba.conf"
+        path.write_text(f"{rules}\n{path.read_text()}")
+        self.run("SELECT pg_reload_conf()")
+
     def new_database(self) -> str:
         """The URL of an empty database."""
         name = f"test_{os.getpid()}_{next(_names)}"
@@ -166,6 +177,7 @@ class Cluster:
 
     def _identity(self) -> dict[str, Any]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        environment |= {"LANGUAGE": self._language} if self._language else {}
         if os.geteuid() != 0:
             return {"env": environment}
         return {
@@ -177,9 +189,12 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(*, is_durable: bool = False, address: str = "") -> Iterator[Cluster]:
-    """A new server, removed afterwards. `is_durable`: what is committed is on disk. `address`: to listen on, too."""
-    cluster = Cluster(_new_directory(), is_durable=is_durable, address=address)
+def running_cluster(*, is_durable: bool = False, address: str = "", language: str = "") -> Iterator[Cluster]:
+    """A new server, removed afterwards. `is_durable`: what is committed is on disk. `address`: to listen on, too.
+
+    `language`: of its messages, where it has them in that; else they are English.
+    """
+    cluster = Cluster(_new_directory(), is_durable=is_durable, address=address, language=language)
     try:
         cluster.create()
         cluster.start()
