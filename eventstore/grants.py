@@ -14,6 +14,10 @@ _WRITTEN = {
     **dict.fromkeys(("agents", "attempts", "timeline", "runs", "coordinators"), "INSERT, UPDATE, DELETE"),
 }
 
+APPENDING = tuple(
+    (table, right) for table, rights in (_APPEND_ONLY | _WRITTEN).items() for right in rights.split(", ")
+)
+
 
 def grants(schema: str, *, application: str, reader: str) -> Iterator[str]:
     """Statements for the owner of the tables in `schema`, which give both roles what they need and no more.

@@ -25,7 +25,7 @@ from eventstore.postgres_batch import BatchingLink
 from eventstore.postgres_door import Door
 from eventstore.postgres_errors import ERRORS, WRITES, is_lost, place_of, translate
 from eventstore.postgres_session import WHOSE, Session, end
-from eventstore.postgres_source import LOCK_SECONDS, PostgresSource, connect, require_same_process
+from eventstore.postgres_source import LOCK_SECONDS, PostgresSource, connect, require_same_process, why_not
 from eventstore.reader import Reader
 from eventstore.source import schema_version
 from eventstore.statements import Statements
@@ -274,7 +274,7 @@ class PostgresBackend(Writing):
             ) from error
         if advice and isinstance(cause, ERRORS) and not is_lost(cause):
             action, advice = "write to", ""  # what is refused with its commit was surely not stored
-        ours = translate(cause, self._place, action)
+        ours = translate(cause, self._place, action, advice=why_not(cause, self._place))
         if ours is None:
             raise error
         if advice:

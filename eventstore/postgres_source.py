@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg import errors
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 from psycopg.types.numeric import NumericBinaryLoader
 
-from eventstore.errors import NoDatabase, StoreUnavailable
+from eventstore import postgres_rights
+from eventstore.errors import NoDatabase, OutliveError, StoreUnavailable
 from eventstore.postgres_errors import ERRORS, Place, is_lost, translate
 from eventstore.postgres_refusal import advice
 from eventstore.revision import POSTGRES_TRIGGERS
@@ -152,7 +154,8 @@ class PostgresSource:
                 self._link = self._connect()
                 return self._fetch(sql, parameters)
             except ERRORS as error:
-                raise translate(error, self._place, "read") or error from error
+                may = why_not(error, self._place)
+                raise translate(error, self._place, "read", advice=may) or error from error
 
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """See `Source.stream`; they are fetched whole all the same."""
@@ -176,6 +179,11 @@ class PostgresSource:
     def is_standby(self) -> bool:
         """Whether the server follows another one."""
         return bool(self.fetch("SELECT pg_is_in_recovery()")[0][0])
+
+    def lacks(self) -> str:
+        """What the role lacks that was refused something, and what to do."""
+        [row] = self.fetch(postgres_rights.QUERY)
+        return postgres_rights.advice(postgres_rights.Rights(*row))
 
     def replaced_views(self) -> list[str]:
         """None: PostgreSQL gives back a view in words of its own, and only the owner of the tables can replace one."""
@@ -260,6 +268,14 @@ class PostgresSource:
             if is_lost(error):
                 self._link.close()
             raise
+
+
+def why_not(error: BaseException, place: Place) -> str | None:
+    """What to do where the role may not; None for any other error, and where that cannot be asked."""
+    if isinstance(error, errors.InsufficientPrivilege):
+        with suppress(OutliveError), closing(PostgresSource(place)) as source:
+            return source.lacks()
+    return None
 
 
 def require_same_process(pid: int, place: Place) -> None:

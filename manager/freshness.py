@@ -21,6 +21,10 @@ def bring_up_to_date(reader: Reader, url: str) -> str | None:
             catch_up(store)
     except OutliveError as error:
         left = behind(reader)
+        if not left:
+            return None
         last = "the last event is" if left == 1 else f"the last {left} events are"
-        return f"{last} not in it yet: {error}" if left else None
+        return (
+            f"{last} not in it yet; a coordinator, or a report of whoever may write, takes that in: {error}"
+        )
     return None

@@ -244,7 +244,7 @@ def test_a_report_of_a_log_that_cannot_be_written_says_what_it_lacks(
         monkeypatch.setattr(schema, "backend_for", lambda url: SqliteBackend(url, wait_seconds=0.2))
         note = bring_up_to_date(reader, url)
         assert note is not None
-        assert re.match(r"the last (event is|\d+ events are) not in it yet: ", note)
+        assert re.match(r"the last (event is|\d+ events are) not in it yet; ", note)
         assert "cannot write" in note
         fcntl.flock(lock, fcntl.LOCK_UN)
         assert bring_up_to_date(reader, url) is None
