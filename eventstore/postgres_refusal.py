@@ -9,6 +9,7 @@ import os
 import re
 import select
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 import psycopg
@@ -36,8 +37,15 @@ def advice(error: psycopg.Error, place: Place) -> str | None:
     """What to do about a connection that could not be made; None where the server was not heard."""
     if error.sqlstate is not None or error.pgconn is None or isinstance(error, errors.ConnectionTimeout):
         return None
-    found = refusal(place)
-    return None if found is None else advice_for(found, str(error))
+    asked = {name: value for name, value in place.parameters.items() if name != "target_session_attrs"}
+    return _advice(make_conninfo("", **asked), str(error))
+
+
+# The same words mean the same, and each trace costs memory that is not given back.
+@lru_cache(maxsize=64)
+def _advice(server: str, words: str) -> str | None:
+    found = refusal(server)
+    return None if found is None else advice_for(found, words)
 
 
 def advice_for(found: Refusal, words: str) -> str | None:
@@ -52,10 +60,9 @@ def advice_for(found: Refusal, words: str) -> str | None:
     return _BY_CODE.get(code) or _BY_CLASS.get(code[:2])
 
 
-def refusal(place: Place) -> Refusal | None:
-    """Try to connect to whichever server answers, and leave at once; None where none did."""
-    asked = {name: value for name, value in place.parameters.items() if name != "target_session_attrs"}
-    connection = PGconn.connect_start(make_conninfo("", **asked).encode())
+def refusal(server: str) -> Refusal | None:
+    """Try to connect to a server, named as libpq has it, and leave at once; None where it cannot be told."""
+    connection = PGconn.connect_start(server.encode())
     trace = os.memfd_create("trace", os.MFD_CLOEXEC)
     try:
         connection.trace(trace)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from eventstore import schema
+from eventstore import postgres_refusal, schema
 from eventstore.errors import OutliveError, StoreUnavailable
-from eventstore.postgres_errors import place_of
 from eventstore.postgres_refusal import Refusal, advice_for, refusal
 from eventstore.reader import Reader
 from tests.support.cluster import Cluster, running_cluster, running_standby
@@ -70,7 +69,7 @@ def test_another_language_made_every_refusal_one_that_passes(
 def test_a_german_standby_was_to_be_tried_again_when_it_is_back(german: Cluster) -> None:
     """It is found by what it reports of itself."""
     with running_standby(german) as standby:
-        found = refusal(place_of(f"{standby.url('postgres')}&target_session_attrs=read-write"))
+        found = refusal(standby.url("postgres"))
         assert found == Refusal(None, wants_password=False, is_read_only=True)
         with pytest.raises(StoreUnavailable, match="it is a standby, or read-only, and takes no writes"):
             Reader.open(f"{standby.url('postgres')}&target_session_attrs=read-write")
@@ -78,9 +77,26 @@ def test_a_german_standby_was_to_be_tried_again_when_it_is_back(german: Cluster)
 
 def test_who_cannot_be_reached_refuses_nothing() -> None:
     """There is no code, and no password was asked for."""
-    found = refusal(place_of("postgresql://me@/db?host=/nowhere"))
+    found = refusal("postgresql://me@/db?host=/nowhere")
     assert found == Refusal(None, wants_password=False, is_read_only=False)
     assert advice_for(found, "Verbindung zum Server auf Socket fehlgeschlagen") is None
+
+
+def test_a_server_that_goes_on_refusing_is_asked_once(
+    german: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator tries again each second, for days: what libpq keeps of each trace would grow."""
+    asked: list[str] = []
+
+    def counted(server: str) -> Refusal | None:
+        asked.append(server)
+        return refusal(server)
+
+    monkeypatch.setattr(postgres_refusal, "refusal", counted)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="there is no such database"):
+            Reader.open(german.url("never_made"))
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
