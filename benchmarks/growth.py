@@ -1,6 +1,7 @@
 """`python -m benchmarks.growth`: what a start costs as agents grow, what recovery and `ps` cost as the log grows."""
 
 import argparse
+import contextlib
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,15 @@ def no_room_for(count: int) -> str | None:
     if descriptors < DESCRIPTORS * count + 100:
         return f"a process may hold {descriptors} descriptors"
     return None
+
+
+def allow_descriptors(count: int) -> None:
+    """Let this process hold those of so many agents, where it has the right to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = DESCRIPTORS * count + 1000
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(needed, hard)), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), max(hard, needed)))
 
 
 def start(count: int) -> float:
@@ -151,12 +161,13 @@ def draw(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the pictures and print the sections."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--most", type=int, default=3000, help=f"agents, of {COUNTS}")
+    parser.add_argument("--most", type=int, default=COUNTS[-1], help=f"agents, of {COUNTS}")
     parser.add_argument("--most-events", type=int, default=LENGTHS[-1], help=f"of {LENGTHS}")
     parser.add_argument("--agents", type=int, default=100, help="alive while the log grows")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--pictures", type=Path, default=PLACE, help="directory of the two SVG files")
     given = parser.parse_args(arguments)
+    allow_descriptors(given.most)
     agents, left_out = by_agents(given.most, given.rounds)
     log = by_log(given.most_events, given.agents, given.rounds)
     draw(given.pictures, agents, log)
