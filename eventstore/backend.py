@@ -30,6 +30,9 @@ class Backend(Protocol):
 
     is_far: bool
 
+    def settle(self) -> None:
+        """Undo what a process that was killed while it made the database left half done, and readers may not touch."""
+
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
         """Make a new database under a lock; raise `SchemaMismatch` for an old one unless it may be upgraded.
 

@@ -77,6 +77,9 @@ class PostgresBackend(Writing):
             None  # monotonic; None: it was had at the last try, or not waited for in full
         )
 
+    def settle(self) -> None:
+        """Nothing: the server undoes what was not committed."""
+
     def prepare(self, *, is_upgrade: bool = False, create: bool = True) -> None:
         """Make the schema in an empty database; check the schema, or upgrade an older one."""
         found = self.schema_version()

@@ -34,6 +34,12 @@ def current(url: str) -> str | None:
         backend.close()
 
 
+def settle(url: str) -> None:
+    """See `Backend.settle`; there need be no database. Raises `StoreUnavailable`, `StoreDamaged`."""
+    with closing(backend_for(url)) as backend:
+        backend.settle()
+
+
 def is_guarded(url: str) -> bool:
     """Whether the triggers that keep the log from being changed are as they should be. For a database at `HEAD`."""
     with closing(source_of(url)) as source:

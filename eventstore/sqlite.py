@@ -74,17 +74,21 @@ class SqliteBackend(Writing):
             raise NoDatabase(
                 f"cannot open {self._path}: there is no such file; nothing has been recorded there yet"
             )
-        if os.path.exists(f"{self._path}-journal"):
-            with self._lock:
-                crash_point("store.before_rollback_of_creation")
-                finish_creation(self._path)
-                crash_point("store.after_rollback_of_creation")
+        self.settle()
         found = self.schema_version()
         if found != revision.HEAD or (is_upgrade and not self._is_guarded()):
             if found is not None:
                 self._refuse_or_upgrade(found, is_upgrade)
             with self._lock:
                 self._create_or_migrate(is_upgrade)
+
+    def settle(self) -> None:
+        """See `Backend.settle`."""
+        if os.path.exists(f"{self._path}-journal"):
+            with self._lock:
+                crash_point("store.before_rollback_of_creation")
+                finish_creation(self._path)
+                crash_point("store.after_rollback_of_creation")
 
     def schema_version(self) -> str | None:
         """The revision of the schema, None for no database. Opens nothing but a reader."""

@@ -37,6 +37,7 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _MOST_FAULTS = 1000
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message of SQLite's quotes garbage
 _MOVED = 1032  # SQLITE_READONLY_DBMOVED, which Python 3.11 does not name
+_HALF_WRITTEN = 776  # SQLITE_READONLY_ROLLBACK: there is a journal to be rolled back, and a reader may not
 
 
 def path_of(url: str) -> Path:
@@ -94,6 +95,9 @@ def translate(error: BaseException, path: Path, action: str) -> OutliveError | N
         return StoreDamaged(f"cannot {action} {path}: {error}; {advice}", why=str(error))
     if primary == sqlite3.SQLITE_CONSTRAINT:
         return InvalidRequest(f"cannot {action} {path}: {error}; the database refuses the row")
+    if code == _HALF_WRITTEN:
+        why = "who made it was killed half-way, and a reader may not undo that; `outlive recover` does"
+        return StoreUnavailable(f"cannot {action} {path}: {why} ({error})")
     advice = _ADVICE.get(primary, f"{error}; try again, or run `outlive doctor`")
     return StoreUnavailable(f"cannot {action} {path}: {advice} ({error})")
 

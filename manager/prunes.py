@@ -15,6 +15,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eventstore import schema
 from eventstore.errors import InvalidRequest, NoDatabase, OutliveError, StoreDamaged
 from eventstore.headfile import HeadFile
 from eventstore.reader import Reader
@@ -94,6 +95,7 @@ def require_vouched(home: Home, url: str) -> None:
 
     Where a prune was killed before it moved the head that is kept outside, its export vouches, and the head is moved.
     """
+    schema.settle(url)
     try:
         reader = Reader.open(url)
     except NoDatabase:
