@@ -37,7 +37,7 @@ FILES = (
 )
 PURE = ("tests/unit", "tests/model")
 TESTS = {"manager/process/identity.py": ("tests/processes/test_identity.py", "tests/processes/test_tree.py",
-                                         "tests/processes/test_fallbacks.py",
+                                         "tests/processes/test_fallbacks.py", "tests/processes/test_proofs.py",
                                          "tests/manager/test_reused_pids.py")}  # fmt: skip
 TIMEOUT_SECONDS = 300
 Mutant = tuple[str, int, str, str]
