@@ -101,10 +101,10 @@ class Cluster:
     def kill(self) -> None:
         """SIGKILL every process of it, as a host that loses its power does; `start` recovers."""
         assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)  # so that it starts no other while they die
         found = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(self._server.pid)], capture_output=True, text=True, check=False
         )
-        self._server.send_signal(signal.SIGSTOP)  # so that it starts no other while they die
         for pid in map(int, found.stdout.split()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
