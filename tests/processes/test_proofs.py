@@ -11,13 +11,13 @@ import pytest
 
 from manager.process import identity
 from manager.process.features import detect
-from manager.process.identity import identify, open_pidfd, prove, prove_descendant, prove_self
+from manager.process.identity import identify, open_pidfd, prove, prove_descendant, prove_self, prove_token
 from manager.process.signalling import send_signal
 
 
 @contextmanager
-def _sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "1000"]) as child:
+def _sleeper(**variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"], env={**os.environ, **variables}) as child:
         try:
             yield child
         finally:
@@ -54,14 +54,14 @@ def test_an_ancestry_of_ended_processes_proves_nothing(ended: str, monkeypatch: 
         proved.close()
 
 
-def test_a_descendant_is_proved_without_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_proved_without_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
     """By psutil's handle, where the kernel has no other; without it a tree could not be ended."""
     monkeypatch.setattr(identity, "features", lambda: detect(frozenset({"pidfd"})))
-    with _sleeper() as child:
+    with _sleeper(OUTLIVE_TOKEN="its") as child:
         own = prove_self()
-        found = prove_descendant(own, child.pid)
-        assert found is not None
-        send_signal(found, signal.SIGKILL)
+        for found in (prove_descendant(own, child.pid), prove_token("its", child.pid)):
+            assert found is not None
+            send_signal(found, signal.SIGKILL)
+            found.close()
         assert child.wait() == -signal.SIGKILL
-        found.close()
         own.close()
