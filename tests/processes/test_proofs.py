@@ -11,7 +11,15 @@ import pytest
 
 from manager.process import identity
 from manager.process.features import detect
-from manager.process.identity import identify, open_pidfd, prove, prove_descendant, prove_self, prove_token
+from manager.process.identity import (
+    Match,
+    identify,
+    open_pidfd,
+    prove,
+    prove_descendant,
+    prove_self,
+    prove_token,
+)
 from manager.process.signalling import send_signal
 
 
@@ -65,3 +73,13 @@ def test_processes_are_proved_without_pidfds(monkeypatch: pytest.MonkeyPatch) ->
             found.close()
         assert child.wait() == -signal.SIGKILL
         own.close()
+
+
+def test_a_process_that_ends_before_its_handle_is_had_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pidfds psutil looks at it once more; what it does not find any more is another process or none."""
+    its = identify(os.getpid())
+    assert its is not None
+    monkeypatch.setattr(identity, "features", lambda: detect(frozenset({"pidfd"})))
+    monkeypatch.setattr(identity, "_psutil_process", lambda pid, start_ticks: None)
+    proof = prove(its, shim_holds_lock=True)
+    assert (proof.match, proof.process) == (Match.DIFFERENT, None)
