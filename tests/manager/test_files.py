@@ -7,8 +7,10 @@ import pytest
 
 from eventstore.errors import StoreDamaged
 from manager import Manager, StartFailed
+from manager.statusfiles import StatusFiles, write_file
 from tests.support.agents import program, shell
 from tests.support.processes import eventually
+from tests.support.states import STATES
 
 
 def test_status_json_follows_the_agent(manager: Manager, home: Path) -> None:
@@ -55,3 +57,25 @@ def test_a_log_that_was_removed_is_missed(home: Path) -> None:
     with pytest.raises(StoreDamaged, match="cannot find the log"):
         Manager.open(home=home)
     assert not (home / "events.db").exists()
+
+
+def test_an_error_log_was_written_anew_with_each_change(tmp_path: Path) -> None:
+    """It has been erased since, and a restart that is hurried wrote what was erased once more."""
+    waiting = STATES["waiting"]
+    assert waiting is not None
+    attempt = tmp_path / waiting.directory
+    attempt.mkdir(parents=True)
+    for written in ("cause: exit", "[erased]"):
+        files = StatusFiles(tmp_path)
+        files.write("x", waiting)
+        files.close()
+        assert written in (attempt / "error.log").read_text()
+        write_file(attempt / "error.log", "[erased]")
+
+
+def test_the_arguments_that_a_process_shows_were_null(manager: Manager, home: Path) -> None:
+    """A shell that has become another program shows that one's; a list of agents has them, too."""
+    manager.spawn(shell(home, "exec sleep 1000"), "it")
+    eventually(lambda: manager.status("it").as_json()["command_line"] == ["sleep", "1000"], "it is shown")
+    [listed] = manager.statuses()
+    assert listed.as_json()["command_line"] == ["sleep", "1000"]

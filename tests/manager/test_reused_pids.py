@@ -61,3 +61,25 @@ def test_a_reused_number_was_the_first_process_of_a_tree_while_its_shim_lived(
     loop.close()
     assert held is not is_reaped
     assert (canary.pid in found) is not is_reaped
+
+
+def test_a_handle_from_before_was_taken_for_proof_without_pidfds(
+    tmp_path: Path, canary: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shim is lost, and its number has gone to another in the same clock tick: it gets no signal."""
+    monkeypatch.setattr(features_module, "_found", detect(frozenset(("pidfd", "pidfs", "pidfd_info"))))
+    believed = identify(canary.pid)
+    assert believed is not None
+    gone = ProcessRecord(
+        **believed._asdict(), shim_pid=1 << 30, shim_start_ticks=1, shim_pidfd_inode=None, cgroup=None
+    )
+    loop = asyncio.new_event_loop()
+    attachment = Attachment(loop, str(tmp_path))
+    with (tmp_path / "lock").open("w") as lock:  # the shim lives, and what it has is proved
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert attachment.hold_main(gone)
+    assert attachment.main is not None
+    found = [process.pid for process in attachment.members()]
+    attachment.close()
+    loop.close()
+    assert found == []

@@ -255,3 +255,12 @@ def test_a_name_in_a_row_that_is_only_a_label_in_the_log_is_refused(database: Da
     database.edit(f"UPDATE agents SET name = '{other}'")
     with pytest.raises(StoreDamaged, match=f"name of agent/a1 is '{other}'"):
         database.open(inline=inline, head=head)
+
+
+def test_rows_of_an_older_fold_stayed_until_somebody_rebuilt_them(database: Database) -> None:
+    """The first release told a kill during a restart otherwise: its rows are made anew when the log is next opened."""
+    append(database.open(inline=[AgentsProjection()]), "a1", spawning(), STARTED, RUNNING)
+    database.edit(
+        "UPDATE agents SET state = 'FAILED'; UPDATE projections SET version = 1 WHERE name = 'agents'"
+    )
+    assert [row.state for row in agents_of(database.open(inline=[AgentsProjection()]))] == ["RUNNING"]

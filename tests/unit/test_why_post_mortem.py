@@ -12,6 +12,7 @@ from eventstore.payloads import Found
 from eventstore.record import Head, rfc3339
 from eventstore.values import ExitedWithCode, ExitUnknown, Health
 from manager.process import sweep
+from manager.statusfiles import describe
 from manager.why.document import as_json
 from manager.why.history import History, histories
 from manager.why.material import Entry, Material, OtherFailure, Sample
@@ -22,7 +23,7 @@ from manager.why.words import ended_text, followed_text, left_over_text, summary
 from projections.sentences import MOST_LEFT_OVER, sentence
 from tests.support.histories import PROCESS, reaped, spawning
 from tests.support.rows import entries
-from tests.support.states import RUNNING, SECOND, STARTED, T0
+from tests.support.states import RUNNING, SECOND, STARTED, T0, after
 
 SEVEN = ExitedWithCode(code=7)
 FAILED = ev.AgentFailed(
@@ -254,3 +255,17 @@ def test_a_coordinator_that_vanished_was_to_be_guessed_from_a_line_that_was_miss
     [shown] = [section.lines for section in sections(found, str) if section.title == "coordinators"]
     assert [line for line in shown if "vanished" in line] == [shown[1]]
     assert shown[1] == "…  epoch 1 vanished: that it stopped is not recorded"
+
+
+def test_the_time_at_which_an_end_was_found_out_was_shown_as_that_of_the_end() -> None:
+    """Nobody saw it: neither when it was, nor how long the attempt ran, is known to anybody."""
+    gone = ExitUnknown(reason="shim lost", not_before_at=T0, not_after_at=T0 + 60 * SECOND)
+    seen: list[ev.AgentEvent] = [
+        STARTED,
+        RUNNING,
+        reaped(1, gone),
+        ev.AgentLost(attempt=1, reason="shim lost"),
+    ]
+    found = post_mortem(material([spawning(), *seen]))
+    assert (found.ended_at, found.runtime_seconds) == (None, None)
+    assert describe("x", after(seen))["ended_at"] is None

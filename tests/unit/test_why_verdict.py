@@ -155,3 +155,15 @@ def test_an_event_of_a_newer_version_takes_nothing_away() -> None:
 
 def _of(events: list[ev.Event], *home: Entry) -> Verdict:
     return verdict(histories(entries(events))[1], home)
+
+
+def test_a_signal_that_was_recorded_after_the_end_had_certainly_been_announced() -> None:
+    """A stop on a full disk goes before its record: that it was the end is likely, and what tells of it is said."""
+    reaped = replace(end(by(15), second=4.5), is_recovered=True)
+    rows = entries([*LIFE, asked(), term(), reaped, CANCELLED])
+    late = [Entry.of(row.row._replace(recorded_at=T0 + 60 * SECOND)) for row in rows[3:]]
+    found = verdict(histories([*rows[:3], *late])[1], ())
+    assert (found.cause, found.certainty) == ("signal by us", "likely")
+    said = [one.text for one in found.evidence]
+    assert any("its record was made after the end, by a mark or from memory" in text for text in said)
+    assert not any("announced by us" in text or "no coordinator ran" in text for text in said)
