@@ -1,6 +1,5 @@
 """What the kernel says about processes: the same questions for every manager that is measured."""
 
-import contextlib
 import os
 import subprocess
 import time
@@ -8,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
+
+from manager import firstlook
 
 POLL_SECONDS = 0.005
 SLEEPER = ("/bin/sleep", "1000000")
@@ -76,14 +77,10 @@ def pss_bytes(pids: Iterable[int]) -> int:
     return total
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """CPU time of all living threads, by the scheduler's own count; a process that is gone counts nothing."""
-    total = 0
-    for pid in pids:
-        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):
-                total += int(task.read_bytes().split()[0])
-    return total / 1e9
+def cpu_seconds(pids: Iterable[int]) -> dict[int, float]:
+    """CPU time of each of these that lives, of all its threads, ended ones too, by the scheduler's own count."""
+    found = {pid: firstlook.cpu_seconds(pid) for pid in pids}
+    return {pid: seconds for pid, seconds in found.items() if seconds is not None}
 
 
 def end_daemon(daemon: subprocess.Popen[bytes], others: Iterable[psutil.Process]) -> None:
