@@ -90,11 +90,24 @@ def _contradicts_as_identity(body: dict[str, Any]) -> bool:
     return group is not None and (not token or group.rpartition("/")[2] != token)
 
 
+def _contradicts_as_exec(body: dict[str, Any]) -> bool:
+    return body["phase"] is not None and _is_failure_without_words(body)
+
+
+def _is_failure_without_words(body: dict[str, Any]) -> bool:
+    return body["errno"] is None or body["message"] is None
+
+
 def _contradicts_as_exit(body: dict[str, Any]) -> bool:
     told = {
         "code": (body["code"] is not None, body["signal"] is None, body["phase"] is None),
         "signal": (body["code"] is None, body["signal"] is not None, body["phase"] is None),
-        "failed_start": (body["code"] is None, body["signal"] is None, body["phase"] is not None),
+        "failed_start": (
+            body["code"] is None,
+            body["signal"] is None,
+            body["phase"] is not None,
+            not _is_failure_without_words(body),
+        ),
         "unknown": (
             body["code"] is None,
             body["signal"] is None,
@@ -152,6 +165,7 @@ _SHAPES: dict[str, dict[str, Check]] = {
 _CONTRADICTIONS: dict[str, Check] = {
     "spec": _contradicts_as_spec,
     "identity": _contradicts_as_identity,
+    "exec": _contradicts_as_exec,
     "main": _contradicts_as_exit,
     "exit": _contradicts_as_exit,
 }

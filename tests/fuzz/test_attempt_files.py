@@ -125,6 +125,9 @@ def test_the_records_of_shims_are_believed(tmp_path: Path) -> None:
         ("identity", {"cgroup": "/sys/fs/cgroup/system.slice"}),  # not the attempt's own
         ("identity", {"boot_id": None}),
         ("exec", {"confirmed_at": -1}),
+        ("exec", {"phase": "exec", "errno": 2, "message": None}),  # failed, and does not say why
+        ("exec", {"phase": "exec", "errno": None, "message": "no such file"}),
+        ("exit", {"kind": "failed_start", "code": None, "phase": "exec", "errno": 2, "message": None}),
         ("exit", {"code": 256}),
         ("exit", {"code": True}),
         ("exit", {"code": None}),  # kind says that there is one
