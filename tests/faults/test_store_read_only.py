@@ -153,8 +153,6 @@ def test_modes_that_keep_the_owner_out(tally: Tally) -> None:
                 os.chmod(path, mode)
                 try:
                     _look_and_start(other, reads, starts)
-                    if closing is _closed_way:
-                        _doctor_says_why(other)
                 finally:
                     os.chmod(path, open_mode)
             assert other.outlive("stop", NAME).returncode == 0
@@ -174,10 +172,20 @@ def _look_and_start(other: Other, reads: int, starts: int) -> None:
     assert done.stderr.startswith("outlive: cannot "), done
 
 
-def _doctor_says_why(other: Other) -> None:
-    done = other.outlive("doctor")
-    assert (done.returncode, done.stderr) == (1, ""), done
-    assert "Permission denied" in done.stdout, done
+def test_a_home_that_may_not_be_looked_at_was_a_new_one_to_the_doctor() -> None:
+    """It says what is wrong with it, whether that is the way to it or the home itself."""
+    with Other.create() as other:
+        assert other.outlive("db", "upgrade").returncode == 0
+        for path in (other.place, other.home):
+            open_mode = stat.S_IMODE(path.stat().st_mode)
+            os.chmod(path, 0)
+            try:
+                done = other.outlive("doctor", "--json")
+            finally:
+                os.chmod(path, open_mode)
+            assert (done.returncode, done.stderr) == (1, ""), done
+            [home] = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "home"]
+            assert (home["verdict"], "ermission" in home["detail"]) == ("bad", True), home
 
 
 def _has_ended(run: Run, agent: str) -> bool:
