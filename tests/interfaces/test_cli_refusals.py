@@ -236,3 +236,21 @@ def test_a_database_that_is_none(outlive: CommandLine) -> None:
     (outlive.home / "events.db").write_bytes(b"not a database at all" * 100)
     (outlive.home / "events.db").chmod(0o600)
     check_refusal(outlive("ps"), 6, "events.db")
+
+
+@pytest.mark.damages
+def test_every_command_waited_for_ever_at_a_pipe_in_the_place_of_the_log(outlive: CommandLine) -> None:
+    """Whether it reads or writes: there is no file, and that is said at once."""
+    outlive.run("--start-window", "0s", "--", "true")
+    database = outlive.home / "events.db"
+    for path in outlive.home.glob("events.db*"):
+        path.unlink()
+    os.mkfifo(database, 0o600)
+    for command in (("ps",), ("verify",), ("doctor",), ("rebuild", "--check"), ("run", "--", "true")):
+        process = outlive.start(*command)
+        told = "".join(process.communicate(timeout=30))
+        assert process.returncode != 0, command
+        assert f"{database}: it is no file" in told or f"{database} is something else" in told, (
+            command,
+            told,
+        )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,20 @@ def test_a_database_locked_by_somebody_else(home: Path) -> None:
         assert {status.name for status in manager.statuses(all=True)} == {"it", "ends"}
         _is_whole(manager)
         manager.kill_all()
+
+
+def test_a_stop_was_acknowledged_while_somebody_held_the_log(home: Path) -> None:
+    """Its exit is written and cannot be recorded: whoever waits is told so, and then it is recorded."""
+    with Manager.open(home) as manager:
+        pid = manager.spawn(program(home, "sleep", "1000"), "it").pid or 0
+        with closing(sqlite3.connect(home / "events.db", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailable, match="it was stopped"):
+                manager.stop("it")
+            assert not runs(pid)
+            lock.execute("ROLLBACK")
+        assert manager.wait("it").state == "CANCELLED"
+        _is_whole(manager)
 
 
 @pytest.mark.root

@@ -165,6 +165,15 @@ def test_a_linked_directory_was_written_through(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "agents", str) == NO_LINES
 
 
+def test_a_file_with_a_second_name_was_written_to(tmp_path: Path) -> None:
+    """Where `status.json` is a name of another attempt's file, that one stays as it is."""
+    other = tmp_path / "other"
+    other.write_text("not ours\n")
+    (tmp_path / "status.json").hardlink_to(other)
+    statusfiles.write_file(tmp_path / "status.json", "{}")
+    assert other.read_text() == "not ours\n"
+
+
 def test_nothing_told_of_which_stream_the_last_lines_were(tmp_path: Path) -> None:
     """Those of stderr come first; an error on stdout is told from them."""
     (tmp_path / "stdout.log").write_text("to stdout\n")
