@@ -47,3 +47,21 @@ def test_a_stop_was_given_up_before_the_kernel_told_how_an_orphan_ended(
     os.kill(data(manager, "orphan", "STARTED")[0]["process"]["shim_pid"], signal.SIGKILL)
     eventually(lambda: data(manager, "orphan", "REATTACHED"), "the loss is noticed")
     assert manager.stop("orphan").state == "CANCELLED"
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_lock_that_was_removed_hid_its_shim(home: Path, is_replaced: bool) -> None:
+    """It is known by its own identity, too: it is watched on, and what it writes is believed."""
+    with Manager.open(home) as manager:
+        manager.spawn(shell(home, f"while ! [ -e {home}/go ]; do sleep 0.05; done; exit 9"), "it")
+        lock = home / manager.status("it").directory / "lock"
+    lock.unlink()
+    if is_replaced:
+        lock.touch(0o600)
+    with Manager.open(home, announce=True) as manager:
+        assert [event["via"] for event in data(manager, "it", "REATTACHED")] == ["shim"]
+        (home / "go").touch()
+        ended = manager.wait("it", timeout=30)
+        assert ended.exit is not None
+        assert ended.exit.code == 9
+        assert data(manager, "it", "ZOMBIE_REAPED")[0]["source"] == "shim record"

@@ -1,8 +1,9 @@
 """Appends to PostgreSQL: how often they ask, and what comes of a belief that is wrong."""
 
+import psycopg
 import pytest
 
-from eventstore.errors import EpochFenced, InvalidRequest, NameInUse, VersionConflict
+from eventstore.errors import EpochFenced, InvalidRequest, NameInUse, StoreUnavailable, VersionConflict
 from eventstore.events import Event
 from eventstore.statements import Statements
 from eventstore.store import EventStore
@@ -85,3 +86,43 @@ def test_many_rows_and_a_text_that_no_column_can_hold(url: str) -> None:
         with pytest.raises(InvalidRequest, match="NUL"), store.write() as connection:
             Statements(connection).run("INSERT INTO epochs (home, epoch) VALUES (?, ?)", ("a\0b", 1))
         store.append("x/1", [new(note())], expected_version=1, epoch=None)
+
+
+def test_an_append_read_whole_tables_once_they_had_grown(url: str) -> None:
+    """Its plans were made when they were small, and it keeps them: each question has its index."""
+
+    def scans(stream: str, appends: int) -> int:
+        """How often tables are read whole by two that append in turn, so that each has to ask."""
+        asked = "SELECT coalesce(sum(seq_scan), 0)::int FROM pg_stat_user_tables"
+        with psycopg.connect(url, autocommit=True) as stranger:
+            [(before,)] = stranger.execute(asked).fetchall()
+            stores = [EventStore.open(url, home=home, host="host-1") for home in ("home-1", "home-2")]
+            for number in range(appends):
+                for store in stores:
+                    version = number * 2 + stores.index(store)
+                    store.append(stream, [new(note())], expected_version=version, epoch=None)
+            for store in stores:
+                store.close()
+            [(after,)] = stranger.execute(asked).fetchall()
+        return int(after) - int(before)
+
+    scans("x/0", 1)  # which makes the tables
+    assert scans("x/1", 20) < 20  # of 40 appends; opening them takes some
+
+
+def test_what_was_refused_with_its_commit_was_perhaps_stored(url: str) -> None:
+    """The rows went with the COMMIT in one message, and the server took neither."""
+    with EventStore.open(url, home="home-1", host="host-1") as store:
+        store.append("x/1", [new(note())], expected_version=0, epoch=None)
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute(
+                "CREATE FUNCTION full_() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$BEGIN RAISE EXCEPTION 'full' USING ERRCODE = 'disk_full'; END$$"
+            )
+            owner.execute("CREATE TRIGGER full_ BEFORE INSERT ON events EXECUTE FUNCTION full_()")
+        with pytest.raises(StoreUnavailable, match="the server's disk is full") as refused:
+            store.append("x/2", [new(note())], expected_version=0, epoch=None)
+        assert "unknown" not in str(refused.value)
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("DROP TRIGGER full_ ON events; DROP FUNCTION full_()")
+        assert [event.stream for event in store.read()] == ["x/1"]
