@@ -19,7 +19,8 @@ def test_status_json_follows_the_agent(manager: Manager, home: Path) -> None:
     path = home / agent.directory / "status.json"
 
     def state() -> str:
-        return str(json.loads(path.read_text())["state"]) if path.exists() else ""
+        told = path.read_text() if path.exists() else ""
+        return str(json.loads(told)["state"]) if told else ""  # it is there a moment before what it says
 
     eventually(lambda: state() == "RUNNING", "the file says RUNNING")
     manager.stop("it")
