@@ -8,10 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-TYPE_CHECKING = False  # typing itself is not loaded yet, and takes 6 ms
-if TYPE_CHECKING:
-    from collections.abc import Container
-
 Seen = tuple[bytes, float | None]  # `/proc/PID/stat`, and the CPU seconds of all threads to the nanosecond
 Look = tuple[float, float, dict[int, Seen]]
 
@@ -23,15 +19,15 @@ def is_possible() -> bool:
     return os.path.isdir("/proc/self") and "procfs" not in os.environ.get("OUTLIVE_DISABLE", "").split(",")
 
 
-def read(passed_over: Container[int] = ()) -> Look:
-    """Seconds of the monotonic clock and of the one since boot, and each process but those `passed_over`.
+def read() -> Look:
+    """Seconds of the monotonic clock and of the one since boot, and each process.
 
     Raises OSError for want of descriptors or memory.
     """
     found = {}
     for name in os.listdir("/proc"):
-        if name.isdigit() and (pid := int(name)) not in passed_over and (seen := one(pid)) is not None:
-            found[pid] = seen
+        if name.isdigit() and (seen := one(int(name))) is not None:
+            found[int(name)] = seen
     return time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), found
 
 

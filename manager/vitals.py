@@ -88,7 +88,7 @@ class Sampler:
         missing = self._least - (time.monotonic() - self._looks[0].at)
         if missing > 0:
             time.sleep(missing)
-        now = _read(targets=targets)
+        now = _read()
         before = next(look for look in reversed(self._looks) if now.at - look.at >= self._least)
         # What is younger than the interval may serve the call after the next; of the older ones, the newest.
         younger = [look for look in self._looks if look.at > before.at]
@@ -229,27 +229,15 @@ def _members(roots: Iterable[int], now: _Reading) -> Iterable[int]:
         waiting.extend(now.children.get(pid, ()))
 
 
-def _read(look: firstlook.Look | None = None, targets: Sequence[Target] = ()) -> _Reading:
-    """A look, or the one that was taken. Without the shims of `targets`, half of all processes, that live as recorded.
-
-    A main process whose parent has the shim's number has the shim for its parent: orphans go to older processes.
-    """
+def _read(look: firstlook.Look | None = None) -> _Reading:
+    """A look, or the one that was taken."""
     if look is None and not firstlook.is_possible():
         return _reading(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), _read_psutil())
-    processes: dict[int, _Process] = {}
-    shims: set[int] = set()
     try:
-        for target in targets:
-            if (seen := firstlook.one(target.pid)) is not None:
-                processes[target.pid] = found = _parsed(*seen)
-                if found.parent == target.shim_pid and found.start_ticks == target.start_ticks:
-                    shims.add(found.parent)
-        at, since_boot, others = look or firstlook.read(shims | processes.keys())
+        at, since_boot, found = look or firstlook.read()
     except OSError as error:
         raise CannotLook(error) from error
-    for pid, seen in others.items():
-        processes[pid] = _parsed(*seen)
-    return _reading(at, since_boot, processes)
+    return _reading(at, since_boot, {pid: _parsed(*seen) for pid, seen in found.items()})
 
 
 def _reading(at: float, since_boot: float, processes: dict[int, _Process]) -> _Reading:

@@ -1,9 +1,8 @@
-"""Looks at the processes of the machine: exact CPU times, and no more files read than have to be."""
+"""Looks at the processes of the machine: exact CPU times, whole trees."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import pytest
 
 from eventstore.state import Live
 from manager import Manager, firstlook, vitals
-from tests.support.agents import program, shell
-from tests.support.processes import eventually
+from tests.support.agents import shell
 
 
 def _target(manager: Manager, name: str) -> vitals.Target:
@@ -58,38 +56,3 @@ def test_without_exact_clocks_looks_are_further_apart(
     first, second = sampler._looks
     assert second.at - first.at >= vitals.LEAST_INTERVAL_BY_TICKS_SECONDS
     assert (seen.cpu_percent or 0) > 0
-
-
-def test_a_look_leaves_out_the_shims_that_live_as_recorded(manager: Manager, home: Path) -> None:
-    """They are half of all processes, and nothing of them is shown."""
-    manager.spawn(shell(home, "sleep 1000 & sleep 1000"), "tree")
-    target = _target(manager, "tree")
-    [seen] = vitals.Sampler().sample([target])
-    eventually(lambda: vitals.Sampler().sample([target])[0].processes == 3, "all three are counted")
-    assert seen.is_alive
-    assert target.shim_pid not in vitals._read(targets=[target]).processes
-    assert target.shim_pid in vitals._read().processes
-
-
-def test_a_look_after_the_shim_is_gone(manager: Manager, home: Path) -> None:
-    """Its number may be anybody's now, so that whoever has it is looked at."""
-    manager.spawn(program(home, "sleep", "1000"), "orphan")
-    target = _target(manager, "orphan")
-    assert target.shim_pid is not None
-    os.kill(target.shim_pid, signal.SIGKILL)
-    eventually(
-        lambda: vitals._read().processes[target.pid].parent != target.shim_pid, "it has another parent"
-    )
-    reused = target._replace(shim_pid=os.getpid())
-    assert os.getpid() in vitals._read(targets=[reused]).processes
-    [seen] = vitals.Sampler().sample([reused])
-    assert (seen.is_alive, seen.processes) == (True, 1)
-
-
-def test_a_look_at_a_reused_number(manager: Manager, home: Path) -> None:
-    """One that is not the recorded process proves nothing about the recorded shim."""
-    manager.spawn(program(home, "sleep", "1000"), "it")
-    target = _target(manager, "it")
-    another = target._replace(start_ticks=(target.start_ticks or 0) - 1)
-    assert target.shim_pid in vitals._read(targets=[another]).processes
-    assert not vitals.Sampler().sample([another])[0].is_alive
