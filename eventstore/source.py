@@ -89,10 +89,13 @@ def unsupported(url: str) -> InvalidRequest:
 
 def schema_version(source: Source) -> str | None:
     """The revision of the schema; None for a database with nothing in it. Raises `SchemaMismatch` for a stranger's."""
+    has_events = source.has_table(
+        "events"
+    )  # asked first: another process may make both just now, in one commit
     if source.has_table("alembic_version"):
         rows = source.fetch(VERSION_QUERY)
         return str(rows[0][0]) if rows else None
-    if source.has_table("events"):
+    if has_events:
         raise SchemaMismatch(
             f"cannot use {source.where}: it was not made by outlive; name another file",
             found="none",

@@ -19,6 +19,7 @@ from eventstore.errors import InvalidRequest, NoDatabase, SchemaMismatch
 from eventstore.migrating import migrations_directory
 from eventstore.reader import Reader
 from eventstore.revision import HEAD
+from eventstore.source import schema_version, source_of
 from eventstore.tables import metadata
 from projections import tables as _tables  # adds its tables to the metadata
 from tests.store.conftest import Database, on_sqlite
@@ -218,3 +219,22 @@ def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
     reader = Reader.open(url)
     assert reader.head().position == 0
     reader.close()
+
+
+def test_a_log_that_another_made_just_then_was_a_strangers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several hosts that begin one log together: between two questions of the one the other's commit came."""
+    if database.is_sqlite:
+        database.path.touch(mode=0o600)
+    with closing(source_of(database.url)) as source:
+        has_table = source.has_table
+
+        def has_table_before_it_was_made(name: str) -> bool:
+            monkeypatch.undo()
+            answer = has_table(name)
+            database.open()
+            return answer
+
+        monkeypatch.setattr(source, "has_table", has_table_before_it_was_made)
+        assert schema_version(source) == HEAD
